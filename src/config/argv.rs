@@ -1,0 +1,117 @@
+//! The Go way of writing flags: one or two dashes, `-flag value` or `-flag=value`; a value is the next
+//! word whatever it begins with; a switch takes a value only with `=`; reading stops at the first word
+//! without a dash, at `-`, and behind `--`.
+
+use super::Mistake;
+
+/// A flag as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Its name, without dashes.
+    pub name: String,
+    /// Its value; a switch without one says `true`.
+    pub value: String,
+}
+
+/// What kind of flag a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Takes a value.
+    Value,
+    /// On or off.
+    Switch,
+}
+
+/// Splits words into flags; `kind` knows the names. Mistakes are collected and reading goes on behind them.
+pub fn split(
+    words: impl IntoIterator<Item = String>,
+    kind: impl Fn(&str) -> Option<Kind>,
+) -> (Vec<Given>, Vec<Mistake>) {
+    let mut given = Vec::new();
+    let mut mistakes = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let mut wrong = |why: &str| mistakes.push(Mistake { given: word.clone(), why: why.to_owned() });
+        if word == "--" {
+            for extra in words {
+                mistakes.push(unexpected(extra));
+            }
+            break;
+        }
+        let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|_| word != "-") else {
+            mistakes.push(unexpected(word));
+            break;
+        };
+        if flag.is_empty() || flag.starts_with(['-', '=']) {
+            wrong("not a flag");
+            continue;
+        }
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        let value = match (kind(name), value) {
+            (None, _) => {
+                wrong("unknown flag");
+                // most likely its value
+                continue;
+            }
+            (_, Some(value)) => value,
+            (Some(Kind::Switch), None) => "true".to_owned(),
+            (Some(Kind::Value), None) => match words.next() {
+                Some(value) => value,
+                None => {
+                    wrong("needs a value");
+                    continue;
+                }
+            },
+        };
+        given.push(Given { name: name.to_owned(), value });
+    }
+    (given, mistakes)
+}
+
+fn unexpected(word: String) -> Mistake {
+    Mistake { given: word, why: "unexpected word, only flags are known here".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(name: &str) -> Option<Kind> {
+        match name {
+            "port" | "time" => Some(Kind::Value),
+            "version" => Some(Kind::Switch),
+            _ => None,
+        }
+    }
+
+    fn run(line: &str) -> (Vec<(String, String)>, Vec<String>) {
+        let (given, mistakes) = split(line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned), kind);
+        let given = given.into_iter().map(|g| (g.name, g.value)).collect();
+        (given, mistakes.into_iter().map(|m| m.given).collect())
+    }
+
+    #[test]
+    fn dashes_and_equals_signs_are_all_the_same() {
+        for line in ["-port 1 -time -1s", "--port=1 -time=-1s", "--port 1 --time -1s"] {
+            let wanted = vec![("port".into(), "1".into()), ("time".into(), "-1s".into())];
+            assert_eq!(run(line), (wanted, vec![]), "{line}");
+        }
+        assert_eq!(run("-port -version").0, vec![("port".into(), "-version".into())]);
+        assert_eq!(
+            run("-version=false -port=").0,
+            vec![("version".into(), "false".into()), ("port".into(), "".into())]
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        assert_eq!(run("-nope -port 1 --nix=3 -time").1, ["-nope", "--nix=3", "-time"]);
+        assert_eq!(run("---port 1 -=x").1, ["---port", "1"]);
+        assert_eq!(run("-port 1 word -port 2"), (vec![("port".into(), "1".into())], vec!["word".into()]));
+        assert_eq!(run("-- a b").1, ["a", "b"]);
+        assert_eq!(run("-").1, ["-"]);
+    }
+}

@@ -1,0 +1,29 @@
+//! handyproxy: redirected TCP connections leave through an HTTP CONNECT proxy.
+//!
+//! Imports point down only; `tests/layers.rs` reads this table and holds every `crate::` path to it.
+//!
+//! ```text
+//! 6 house    server log cli
+//! 5 life     session
+//! 4 hops     sniff upstream refuse relay
+//! 3 seams    stats
+//! 2 settings config
+//! 1 facts    flow wire sys
+//! 0 words    addr close
+//! ```
+
+pub mod addr;
+pub mod cli;
+pub mod close;
+pub mod config;
+pub mod flow;
+pub mod log;
+pub mod refuse;
+pub mod relay;
+pub mod server;
+pub mod session;
+pub mod sniff;
+pub mod stats;
+pub mod sys;
+pub mod upstream;
+pub mod wire;

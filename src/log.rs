@@ -1,0 +1,58 @@
+//! Where log lines go: to the journal when systemd has connected stderr to it, else to stderr.
+
+use std::io::IsTerminal;
+use std::os::linux::fs::MetadataExt;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::LogLevel;
+
+/// Sends everything at `level` and above on its way, panics included. To be called once.
+pub fn start(level: LogLevel) {
+    let level = match level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let journal = if stderr_is_journal() { tracing_journald::layer().ok() } else { None };
+    let lines = journal.is_none().then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+    });
+    tracing_subscriber::registry().with(level).with(journal).with(lines).init();
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let why = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!("bug at {place}: {why}");
+    }));
+}
+
+/// systemd.exec(5): JOURNAL_STREAM is the device and inode of what stderr was connected to.
+fn stderr_is_journal() -> bool {
+    let Ok(told) = std::env::var("JOURNAL_STREAM") else { return false };
+    std::fs::metadata("/proc/self/fd/2").is_ok_and(|stderr| is_stream(&told, stderr.st_dev(), stderr.st_ino()))
+}
+
+fn is_stream(told: &str, device: u64, inode: u64) -> bool {
+    told.split_once(':').is_some_and(|(d, i)| d.parse() == Ok(device) && i.parse() == Ok(inode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_told_by_device_and_inode() {
+        assert!(is_stream("9:1234", 9, 1234));
+        for told in ["", "9", "9:", "9:1", "8:1234", "x:y"] {
+            assert!(!is_stream(told, 9, 1234), "{told}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! One direction of a tunnel. Small messages go through a buffer that all tunnels of a thread share; a
+//! read that fills it means bulk, which goes through a lent pipe until the socket is dry.
+//!
+//! Bytes leave a socket only to be handed on or held: nothing is read while anything is held.
+
+use std::cell::RefCell;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::sys::pipe::Pipe;
+use crate::sys::socket;
+
+/// A read that brings this much is the start of bulk; below it a copy costs less than two splices.
+const BULK: usize = 16 * 1024;
+/// What is copied at once where no pipe can be had.
+const COPY: usize = 64 * 1024;
+/// Rounds before the other tunnels of the thread get their turn.
+const ROUNDS: usize = 16;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; COPY].into_boxed_slice());
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+pub(super) struct Direction {
+    held: Held,
+    moved: u64,
+    /// Bytes since the socket was last dry.
+    run: usize,
+    bulk: bool,
+    /// The source has ended.
+    ended: bool,
+    /// And so was the destination told.
+    done: bool,
+}
+
+/// What was read and could not be handed on yet.
+#[derive(Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Bytes {
+        bytes: Vec<u8>,
+        /// 0 <= sent < bytes.len()
+        sent: usize,
+    },
+    Piped(Pipe),
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Held::Nothing => write!(f, "0"),
+            Held::Bytes { bytes, sent } => write!(f, "{}", bytes.len() - sent),
+            Held::Piped(pipe) => write!(f, "{} piped", pipe.held()),
+        }
+    }
+}
+
+/// Which socket failed.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The one that is read.
+    From(io::Error),
+    /// The one that is written.
+    To(io::Error),
+}
+
+impl Direction {
+    /// Bytes that were read elsewhere and go first.
+    pub(super) fn early(&mut self, bytes: Vec<u8>, ended: bool) {
+        if !bytes.is_empty() {
+            self.held = Held::Bytes { bytes, sent: 0 };
+        }
+        self.ended = ended;
+    }
+
+    /// Bytes that were handed on.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Whether bytes wait for the destination.
+    pub(super) fn holds(&self) -> bool {
+        !matches!(self.held, Held::Nothing)
+    }
+
+    /// Moves what can be moved; ready when the source has ended and the destination was told, and then always.
+    pub(super) fn poll(&mut self, from: &TcpStream, to: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if self.done {
+            return Poll::Ready(Ok(()));
+        }
+        for _ in 0..ROUNDS {
+            ready!(self.poll_hand_on(to, cx)).map_err(Fault::To)?;
+            if self.ended {
+                self.release();
+                socket::finish(to);
+                self.done = true;
+                return Poll::Ready(Ok(()));
+            }
+            if from.poll_read_ready(cx).is_pending() {
+                self.dry();
+                return Poll::Pending;
+            }
+            match self.pipe() {
+                Some(pipe) => self.splice(from, pipe)?,
+                None => self.copy(from, to)?,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Hands on all that is held; an empty pipe stays for the next round.
+    fn poll_hand_on(&mut self, to: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let outcome = match &mut self.held {
+                Held::Nothing => return Poll::Ready(Ok(())),
+                Held::Piped(pipe) if pipe.held() == 0 => return Poll::Ready(Ok(())),
+                Held::Piped(pipe) => to.try_io(Interest::WRITABLE, || pipe.drain(to)),
+                Held::Bytes { bytes, sent } => to.try_io(Interest::WRITABLE, || socket::write(to, &bytes[*sent..])),
+            };
+            match outcome {
+                Ok(moved) => self.count(moved),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(to.poll_write_ready(cx))?,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn count(&mut self, moved: usize) {
+        self.moved += moved as u64;
+        if let Held::Bytes { bytes, sent } = &mut self.held {
+            *sent += moved;
+            if *sent == bytes.len() {
+                self.held = Held::Nothing;
+            }
+        }
+    }
+
+    /// The pipe for this round, if it is one of bulk and there is a pipe to be had.
+    fn pipe(&mut self) -> Option<Pipe> {
+        if !self.bulk {
+            return None;
+        }
+        match std::mem::take(&mut self.held) {
+            Held::Piped(pipe) => Some(pipe),
+            _ => Pipe::lend(),
+        }
+    }
+
+    /// Socket to pipe; handing on is the next round's work.
+    fn splice(&mut self, from: &TcpStream, mut pipe: Pipe) -> Result<(), Fault> {
+        let filled = from.try_io(Interest::READABLE, || pipe.fill(from));
+        self.held = Held::Piped(pipe);
+        match filled {
+            Ok(0) => self.ended = true,
+            Ok(filled) => self.run += filled,
+            // the readiness is cleared: the next round waits
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(Fault::From(error)),
+        }
+        Ok(())
+    }
+
+    /// Socket to buffer to socket; what does not fit is held.
+    fn copy(&mut self, from: &TcpStream, to: &TcpStream) -> Result<(), Fault> {
+        BUFFER.with_borrow_mut(|buffer| {
+            // bulk, but without a pipe
+            let buffer = if self.bulk { &mut buffer[..] } else { &mut buffer[..BULK] };
+            let mut got = 0;
+            let read = from.try_io(Interest::READABLE, || {
+                got = socket::read(from, buffer)?;
+                // a short read leaves the socket dry (man 7 epoll), so the readiness can go without another one
+                if 0 < got && got < buffer.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match read {
+                Ok(()) if got == 0 => self.ended = true,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(Fault::From(error)),
+                _ => {}
+            }
+            if got == 0 {
+                return Ok(());
+            }
+            self.run += got;
+            self.bulk |= got == buffer.len();
+            let sent = match to.try_io(Interest::WRITABLE, || socket::write(to, &buffer[..got])) {
+                Ok(sent) => sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(Fault::To(error)),
+            };
+            self.moved += sent as u64;
+            if sent < got {
+                self.held = Held::Bytes { bytes: buffer[sent..got].to_vec(), sent: 0 };
+            }
+            Ok(())
+        })
+    }
+
+    /// The source has nothing now: the pipe goes back, and a short run was no bulk.
+    fn dry(&mut self) {
+        self.release();
+        self.bulk &= self.run >= BULK;
+        self.run = 0;
+    }
+
+    fn release(&mut self) {
+        if let Held::Piped(pipe) = std::mem::take(&mut self.held) {
+            pipe.give_back();
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Accepts while there are seats and descriptors. Out of either it waits, says so once, and comes back
+//! by itself.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::sys::socket;
+
+/// How long to leave a machine alone that is out of something.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Accepts for ever. `start` makes the rest of a connection's life, or nothing if that is over already.
+pub(super) async fn accept<F, L>(listener: TcpListener, seats: Arc<Semaphore>, start: F)
+where
+    F: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> Option<L>,
+    L: Future<Output = ()> + Send + 'static,
+{
+    let mut short = false;
+    loop {
+        let seat = seat(&seats).await;
+        match listener.accept().await {
+            Ok((client, peer)) => {
+                if std::mem::take(&mut short) {
+                    tracing::info!("accepting again");
+                }
+                if let Some(life) = start(client, peer, seat) {
+                    tokio::spawn(life);
+                }
+            }
+            Err(error) => pause(&error, &mut short).await,
+        }
+    }
+}
+
+/// A free seat; says so when there is none.
+async fn seat(seats: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    const OPEN: &str = "nobody closes the semaphore";
+    if let Ok(seat) = seats.clone().try_acquire_owned() {
+        return seat;
+    }
+    tracing::warn!("all seats are taken, further clients wait; see -max-sessions and the descriptor limit");
+    let seat = seats.clone().acquire_owned().await.expect(OPEN);
+    tracing::info!("a seat is free, accepting again");
+    seat
+}
+
+/// A client that left before it was accepted is no reason to wait; a machine that is out of
+/// descriptors or memory is.
+async fn pause(error: &io::Error, short: &mut bool) {
+    let gone = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset, io::ErrorKind::Interrupted];
+    if gone.contains(&error.kind()) {
+        return;
+    }
+    if !std::mem::replace(short, true) {
+        let hint = if socket::is_shortage(error) { "; waiting until some are free" } else { "" };
+        tracing::error!("accept: {error}{hint}");
+    }
+    tokio::time::sleep(SHORTAGE_PAUSE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let addr = listener.local_addr().expect("bound");
+        (listener, addr)
+    }
+
+    /// A life that says `hi`, unless the client says `!`: then it panics.
+    async fn greet(mut client: TcpStream, seat: OwnedSemaphorePermit) {
+        let mut byte = [0];
+        client.read_exact(&mut byte).await.expect("a byte");
+        assert_ne!(byte, *b"!", "as asked");
+        client.write_all(b"hi").await.expect("still read");
+        drop(seat);
+    }
+
+    async fn ask(addr: SocketAddr, byte: u8) -> Vec<u8> {
+        let mut client = TcpStream::connect(addr).await.expect("listening");
+        client.write_all(&[byte]).await.expect("accepted");
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_one_session_ends_that_session_only() {
+        let (listener, addr) = listener().await;
+        let seats = Arc::new(Semaphore::new(2));
+        let accepting = tokio::spawn(accept(listener, seats.clone(), |c, _, seat| Some(greet(c, seat))));
+        assert_eq!(ask(addr, b'!').await, b"");
+        assert_eq!(ask(addr, b'!').await, b"");
+        assert_eq!(ask(addr, b'?').await, b"hi");
+        accepting.abort();
+        let _ = accepting.await;
+        assert_eq!(seats.available_permits(), 2, "a seat was lost to a panic");
+    }
+
+    #[tokio::test]
+    async fn clients_wait_for_a_seat() {
+        let (listener, addr) = listener().await;
+        let accepting = tokio::spawn(accept(listener, Arc::new(Semaphore::new(1)), |c, _, seat| Some(greet(c, seat))));
+        let mut first = TcpStream::connect(addr).await.expect("listening");
+        tokio::task::yield_now().await;
+        let second = ask(addr, b'?');
+        tokio::pin!(second);
+        tokio::select! {
+            _ = &mut second => panic!("served without a seat"),
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+        }
+        first.write_all(b"?").await.expect("accepted");
+        assert_eq!(second.await, b"hi");
+        accepting.abort();
+    }
+}

@@ -1,0 +1,53 @@
+//! The end: SIGTERM or SIGINT stops accepting and waits for open sessions; a second one waits for nothing.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+/// The signals to stop.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on they no longer end the process by themselves.
+    pub(super) fn watch() -> io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for a signal, ends `accepting`, and then waits until all of the `count` seats are free,
+    /// the limit has passed, or another signal comes.
+    pub(super) async fn drain(
+        mut self,
+        mut accepting: JoinHandle<()>,
+        seats: &Semaphore,
+        count: usize,
+        limit: Duration,
+    ) {
+        tokio::select! {
+            () = self.next() => {}
+            outcome = &mut accepting => tracing::error!("accepting has ended by itself: {outcome:?}"),
+        }
+        accepting.abort();
+        let _ = accepting.await;
+        let open = count - seats.available_permits();
+        tracing::info!("stopping: no more clients, {open} sessions open");
+        let all = u32::try_from(count).unwrap_or(u32::MAX);
+        tokio::select! {
+            _ = seats.acquire_many(all) => {}
+            () = tokio::time::sleep(limit) => tracing::info!("stopping: time is up"),
+            () = self.next() => tracing::info!("stopping: at once"),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A client's first bytes: held within a byte and a time budget while the scanners race over them, then
+//! watched while the tunnel is being opened, so that a client that gives up frees everything at once.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::close::{By, Close, End};
+use crate::wire::race::{Heard, Race};
+
+/// The first read is asked for this much: a browser's ClientHello fits.
+const FIRST_READ: usize = 2048;
+/// A client that ends its side this much later than its last byte has given up; one that does it
+/// earlier has sent all it had to say, and waits for the answer.
+const GIVING_UP: Duration = Duration::from_secs(1);
+
+/// What was read of a client so far; all of it goes to the origin first.
+#[derive(Debug)]
+pub struct Prefix {
+    /// The bytes, `max` at most.
+    pub bytes: Vec<u8>,
+    /// Whether the client has ended its side.
+    pub ended: bool,
+    max: usize,
+    last: Instant,
+}
+
+impl Prefix {
+    /// Nothing yet; holds `max` bytes at most.
+    pub fn new(max: usize) -> Prefix {
+        Prefix { bytes: Vec::new(), ended: false, max, last: Instant::now() }
+    }
+
+    fn is_final(&self) -> bool {
+        self.ended || self.bytes.len() >= self.max
+    }
+
+    /// Reads once; nothing is lost when dropped.
+    async fn read(&mut self, client: &TcpStream) -> Result<(), Close> {
+        loop {
+            let left = |error| Close::because(End::Left, By::Client, error);
+            client.readable().await.map_err(left)?;
+            if self.bytes.len() == self.bytes.capacity() {
+                let room = self.bytes.len().max(FIRST_READ).min(self.max - self.bytes.len());
+                self.bytes.reserve_exact(room);
+            }
+            match client.try_read_buf(&mut self.bytes) {
+                Ok(0) => {
+                    self.ended = true;
+                    return if self.bytes.is_empty() { Err(Close::new(End::Left, By::Client)) } else { Ok(()) };
+                }
+                Ok(_) => {
+                    self.last = Instant::now();
+                    return Ok(());
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(left(error)),
+            }
+        }
+    }
+}
+
+/// Reads until the race is decided, or a budget is spent, or the client ends its side.
+/// Nothing is lost when dropped.
+///
+/// # Errors
+/// The client left: it reset the connection, or ended it without a byte.
+pub async fn sniff(client: &TcpStream, prefix: &mut Prefix, mut race: Race, time: Duration) -> Result<Heard, Close> {
+    let deadline = tokio::time::sleep(time);
+    tokio::pin!(deadline);
+    loop {
+        if let Some(heard) = race.step(&prefix.bytes) {
+            return Ok(heard);
+        }
+        if prefix.is_final() {
+            return Ok(race.settle(&prefix.bytes));
+        }
+        tokio::select! {
+            read = prefix.read(client) => read?,
+            () = &mut deadline => return Ok(race.settle(&prefix.bytes)),
+        }
+    }
+}
+
+/// Waits for the client to give up, and goes on holding what it sends meanwhile. Nothing is lost when dropped.
+pub async fn watch(client: &TcpStream, prefix: &mut Prefix) -> Close {
+    while !prefix.is_final() {
+        let before = prefix.last;
+        if let Err(left) = prefix.read(client).await {
+            return left;
+        }
+        if prefix.ended && before.elapsed() > GIVING_UP {
+            return Close::new(End::Left, By::Client);
+        }
+    }
+    // a reset is all that can still be seen without reading on
+    match client.ready(Interest::ERROR).await {
+        Ok(_) => Close::because(End::Left, By::Client, "connection reset"),
+        Err(error) => Close::because(End::Left, By::Client, error),
+    }
+}

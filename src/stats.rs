@@ -1,0 +1,99 @@
+//! Counters: what was opened and how it ended. Opened is always live plus ended.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::close::End;
+
+/// Counters of one process.
+#[derive(Debug, Default)]
+pub struct Stats {
+    opened: AtomicU64,
+    ended: [AtomicU64; End::ALL.len()],
+}
+
+impl Stats {
+    /// A session begins.
+    pub fn open(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A session has ended.
+    pub fn close(&self, end: End) {
+        self.ended[end as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sessions that began.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that ended in this way.
+    pub fn ended(&self, end: End) -> u64 {
+        self.ended[end as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// Lets a few log lines through in every window of time and counts the others, so that nobody can
+/// fill a log.
+#[derive(Debug)]
+pub struct Gate {
+    /// When the window began, and lines that were asked for in it.
+    window: std::sync::Mutex<(Instant, u64)>,
+}
+
+/// What a [`Gate`] says to one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Log it, after saying how many were not logged before it.
+    Log {
+        /// Lines that were held back in the windows before.
+        held_back: u64,
+    },
+    /// Do not.
+    HoldBack,
+}
+
+impl Gate {
+    const LINES: u64 = 5;
+    const WINDOW: Duration = Duration::from_secs(10);
+
+    /// An open gate.
+    pub fn new() -> Gate {
+        Gate { window: std::sync::Mutex::new((Instant::now(), 0)) }
+    }
+
+    /// Asks for one line at the time `now`.
+    pub fn pass(&self, now: Instant) -> Pass {
+        let mut window = self.window.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (began, lines) = &mut *window;
+        let mut held_back = 0;
+        if now.duration_since(*began) >= Gate::WINDOW {
+            held_back = lines.saturating_sub(Gate::LINES);
+            (*began, *lines) = (now, 0);
+        }
+        *lines += 1;
+        if *lines <= Gate::LINES { Pass::Log { held_back } } else { Pass::HoldBack }
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Gate {
+        Gate::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_lets_a_few_lines_through_and_tells_of_the_others_later() {
+        let gate = Gate::new();
+        let start = Instant::now();
+        let passed = (0..100).filter(|_| gate.pass(start) != Pass::HoldBack).count();
+        assert_eq!(passed as u64, Gate::LINES);
+        assert_eq!(gate.pass(start + Gate::WINDOW), Pass::Log { held_back: 100 - Gate::LINES });
+        assert_eq!(gate.pass(start + Gate::WINDOW), Pass::Log { held_back: 0 });
+    }
+}

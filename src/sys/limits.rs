@@ -1,0 +1,48 @@
+//! How many descriptors this process may hold, and what fits into them.
+
+use std::io;
+
+/// Raises the soft descriptor limit to the hard one and returns what is in force.
+///
+/// # Errors
+/// The limit cannot be read.
+pub fn raise_descriptors() -> io::Result<u64> {
+    let (soft, hard) = rlimit::Resource::NOFILE.get()?;
+    if soft < hard && rlimit::Resource::NOFILE.set(hard, hard).is_ok() {
+        return Ok(hard);
+    }
+    Ok(soft)
+}
+
+/// How a descriptor limit is shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Sessions that fit, two descriptors each.
+    pub sessions: usize,
+    /// Pipes that may exist at once, two descriptors each.
+    pub pipes: usize,
+}
+
+impl Budget {
+    /// Keeps a fifth back, 512 at most, for pipes, name look-ups and dials that race.
+    pub fn of(descriptors: u64) -> Budget {
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX).min(1 << 20);
+        let spare = (descriptors / 5).min(512);
+        Budget { sessions: ((descriptors - spare) / 2).max(1), pipes: spare / 4 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_never_exceeds_its_descriptors() {
+        for descriptors in [0, 3, 16, 200, 1024, 20_000, 1 << 30, u64::MAX] {
+            let budget = Budget::of(descriptors);
+            assert!(budget.sessions >= 1);
+            assert!(descriptors < 16 || (2 * (budget.sessions + budget.pipes)) as u64 <= descriptors, "{descriptors}");
+        }
+        assert_eq!(Budget::of(20_000), Budget { sessions: 9744, pipes: 128 });
+    }
+}

@@ -1,0 +1,119 @@
+//! Sockets made option by option, and the calls on them that tokio has no word for.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use nix::sys::socket::{MsgFlags, recv, send};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::os::fd::{AsFd, AsRawFd};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Connections that wait for accept; the kernel caps it at net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+const PROBES: u32 = 9;
+
+/// Listens on all interfaces, IPv6 and IPv4 through one socket, or IPv4 alone where the machine has
+/// no IPv6. Nobody else can listen on the port too. Accepted sockets inherit the options (man 7 tcp).
+///
+/// # Errors
+/// The port is in use (EADDRINUSE) or not allowed (EACCES).
+pub fn listen(port: u16, keepalive: Option<Duration>) -> io::Result<TcpListener> {
+    let socket = match Socket::new(Domain::IPV6, Type::STREAM.nonblocking(), Some(Protocol::TCP)) {
+        Ok(socket) => {
+            socket.set_only_v6(false)?;
+            socket.set_reuse_address(true)?;
+            match socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into()) {
+                Ok(()) => socket,
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => listen_v4(port)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(_) => listen_v4(port)?,
+    };
+    tune(&socket, keepalive)?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn listen_v4(port: u16) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+    Ok(socket)
+}
+
+/// A socket to dial `to` with; `mark` 0 leaves it unmarked.
+///
+/// # Errors
+/// Out of descriptors or memory. A mark that may not be set is no error here: see [`may_mark`].
+pub fn dialler(to: SocketAddr, mark: u32, keepalive: Option<Duration>) -> io::Result<TcpSocket> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if mark != 0 {
+        let _ = socket.set_mark(mark);
+    }
+    tune(&socket, keepalive)?;
+    Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+/// Whether this process may mark its sockets (CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17).
+///
+/// # Errors
+/// Why not.
+pub fn may_mark(mark: u32) -> io::Result<()> {
+    Socket::new(Domain::IPV4, Type::STREAM, None)?.set_mark(mark)
+}
+
+/// No Nagle; a dead peer is noticed after its keepalive probes, with data under way just as soon.
+fn tune(socket: &Socket, keepalive: Option<Duration>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if let Some(idle) = keepalive {
+        let probing = TcpKeepalive::new().with_time(idle).with_interval(idle).with_retries(PROBES);
+        socket.set_tcp_keepalive(&probing)?;
+        socket.set_tcp_user_timeout(Some(idle * (PROBES + 1)))?;
+    }
+    Ok(())
+}
+
+/// Reads what is there; 0 is the end of the stream.
+///
+/// # Errors
+/// `WouldBlock` where nothing is there, else what the peer or the network did.
+pub fn read(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(socket.as_raw_fd(), buffer, MsgFlags::empty())?)
+}
+
+/// Writes what fits.
+///
+/// # Errors
+/// `WouldBlock` where nothing fits, else what the peer or the network did.
+pub fn write(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
+}
+
+/// Ends our direction: the peer reads the end of the stream and may go on sending.
+pub fn finish(socket: &TcpStream) {
+    // a peer that is gone already needs no end
+    let _ = SockRef::from(socket).shutdown(std::net::Shutdown::Write);
+}
+
+/// Makes the coming close a reset: for the peer nothing that is on its way can be mistaken for whole.
+pub fn abort_on_close(socket: &TcpStream) {
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+/// Whether the kernel holds an error for this socket, such as a reset that nobody has read yet.
+pub fn is_broken(socket: &TcpStream) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).is_ok() && fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLERR))
+}
+
+/// Whether the error says that this machine is out of descriptors, memory or ports.
+pub fn is_shortage(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL)
+    )
+}

@@ -1,0 +1,217 @@
+//! The CONNECT dialogue on a fresh connection: the request, the reply, and not a byte of the client's.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::Failure;
+use crate::addr::Target;
+use crate::close::{By, Close, End};
+use crate::wire::answer::{MAX_PAGE, Page};
+use crate::wire::reply::{self, MAX_HEAD, Reply};
+use crate::wire::{connect, text};
+
+/// How long a refusing upstream may take over its page.
+const PAGE_TIME: Duration = Duration::from_secs(1);
+/// What one read of the reply is asked for: most replies are far shorter.
+const READ: usize = 512;
+
+/// An open tunnel.
+#[derive(Debug)]
+pub struct Opened {
+    /// The 2xx that opened it.
+    pub status: u16,
+    /// What the upstream sent behind its head: the origin's first bytes.
+    pub surplus: Vec<u8>,
+}
+
+/// Asks for a tunnel to `target`. Where the upstream refuses and `page` is set, reads its page too.
+/// The caller sets the deadline; when dropped, the connection must not be used again.
+///
+/// # Errors
+/// The upstream refused, hung up, or spoke something else.
+pub async fn open(
+    stream: &mut TcpStream,
+    addr: SocketAddr,
+    target: &Target<'_>,
+    page: bool,
+) -> Result<Opened, Failure> {
+    let lost = |error| Failure::of(Close::because(End::Hangup, By::Upstream, format_args!("{addr}: {error}")));
+    stream.write_all(&connect::request(target)).await.map_err(lost)?;
+    let mut bytes = Vec::with_capacity(READ);
+    let mut seen = 0;
+    let mut heads = 0;
+    loop {
+        let (status, length) = match reply::scan(&bytes, seen) {
+            Reply::Head { status, length } => (status, length),
+            Reply::Bad => {
+                let shown = text::shown(&bytes);
+                return Err(bad(format_args!("{addr}: no HTTP reply to CONNECT, but \"{shown}\"")));
+            }
+            Reply::More if heads + bytes.len() >= MAX_HEAD => {
+                return Err(bad(format_args!("{addr}: no end of the reply to CONNECT within {MAX_HEAD} bytes")));
+            }
+            Reply::More => {
+                seen = bytes.len();
+                bytes.reserve(READ);
+                if stream.read_buf(&mut bytes).await.map_err(lost)? == 0 {
+                    let when = if heads + seen == 0 { "before" } else { "within" };
+                    return Err(Failure::of(Close::because(
+                        End::Hangup,
+                        By::Upstream,
+                        format_args!("{addr}: closed {when} its reply to CONNECT"),
+                    )));
+                }
+                continue;
+            }
+        };
+        match status {
+            100..=199 => {
+                heads += length;
+                bytes.drain(..length);
+                seen = 0;
+            }
+            200..=299 => {
+                bytes.drain(..length);
+                return Ok(Opened { status, surplus: bytes });
+            }
+            _ => return Err(refused(stream, addr, bytes, Refused { status, length, page }).await),
+        }
+    }
+}
+
+fn bad(why: std::fmt::Arguments<'_>) -> Failure {
+    Failure::of(Close::because(End::BadReply, By::Upstream, why))
+}
+
+/// What is known of a refusal.
+struct Refused {
+    status: u16,
+    length: usize,
+    page: bool,
+}
+
+async fn refused(stream: &mut TcpStream, addr: SocketAddr, mut bytes: Vec<u8>, refused: Refused) -> Failure {
+    let body = bytes.split_off(refused.length);
+    let head = bytes;
+    let why = text::shown(reply::status_text(&head));
+    let says = |name, what: &str| {
+        reply::field(&head, name)
+            .is_some_and(|value| String::from_utf8_lossy(value).to_ascii_lowercase().contains(what))
+    };
+    let close = Close::because(End::Refused, By::Upstream, format_args!("{addr} answered {why}"));
+    Failure {
+        close,
+        status: Some(refused.status),
+        page: if refused.page { read_page(stream, &head, body).await } else { None },
+        // squid's own field, and RFC 9209 section 2.3.2
+        unresolved: says("x-squid-error", "err_dns_fail") || says("proxy-status", "error=dns_error"),
+    }
+}
+
+/// The upstream's page, if it is text that can be passed on as it stands.
+async fn read_page(stream: &mut TcpStream, head: &[u8], mut body: Vec<u8>) -> Option<Page> {
+    let kind = reply::field(head, "content-type")?.to_ascii_lowercase();
+    let html = kind.starts_with(b"text/html");
+    let coded = ["transfer-encoding", "content-encoding"].iter().any(|name| reply::field(head, name).is_some());
+    if coded || !(html || kind.starts_with(b"text/plain")) {
+        return None;
+    }
+    let length = match reply::field(head, "content-length") {
+        Some(length) => std::str::from_utf8(length).ok()?.trim().parse().ok()?,
+        None => MAX_PAGE,
+    };
+    let length = length.min(MAX_PAGE);
+    let reading = async {
+        while body.len() < length {
+            body.reserve(READ);
+            if !matches!(stream.read_buf(&mut body).await, Ok(1..)) {
+                break;
+            }
+        }
+    };
+    // what came in time is what is shown
+    let _ = tokio::time::timeout(PAGE_TIME, reading).await;
+    body.truncate(length);
+    Some(Page { html, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// What becomes of a CONNECT that is answered with these pieces, then closed.
+    async fn answered(pieces: &[&[u8]]) -> Result<Opened, Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let addr = listener.local_addr().expect("bound");
+        let mut client = TcpStream::connect(addr).await.expect("listening");
+        let (mut proxy, _) = listener.accept().await.expect("connected");
+        let pieces: Vec<Vec<u8>> = pieces.iter().map(|p| p.to_vec()).collect();
+        tokio::spawn(async move {
+            let mut request = [0; 1024];
+            assert!(proxy.read(&mut request).await.expect("a request") > 0);
+            for piece in pieces {
+                proxy.write_all(&piece).await.expect("still read");
+                tokio::task::yield_now().await;
+            }
+        });
+        let target = Target::Addr("203.0.113.9:443".parse().expect("an address"));
+        open(&mut client, addr, &target, true).await
+    }
+
+    #[tokio::test]
+    async fn every_cut_of_a_reply_opens_the_tunnel_and_keeps_the_surplus() {
+        let reply = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\nA: b\n\nHTTP/1.0 299 Yes\r\nContent-Length: 5\r\n\r\nbanner";
+        for cut in 0..=reply.len() {
+            let opened = answered(&[&reply[..cut], &reply[cut..]]).await.expect("2xx");
+            assert_eq!(opened.status, 299, "{cut}");
+            assert!(b"banner".starts_with(&opened.surplus[..]), "{cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_brings_its_page_and_its_reason_escaped() {
+        let failure = answered(&[
+            b"HTTP/1.1 403 No\x1b[31m\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 6\r\n\r\n<p>",
+            b"no!surplus",
+        ])
+        .await
+        .expect_err("403");
+        assert_eq!((failure.close.end, failure.status), (End::Refused, Some(403)));
+        assert!(failure.close.error.expect("a reason").ends_with("answered 403 No\\x1b[31m"));
+        assert_eq!(failure.page, Some(Page { html: true, body: b"<p>no!".to_vec() }));
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_cannot_resolve_says_so_in_a_field() {
+        for head in [
+            &b"HTTP/1.1 503 x\r\nX-Squid-Error: ERR_DNS_FAIL 0\r\n\r\n"[..],
+            b"HTTP/1.1 502 x\r\nProxy-Status: p; error=dns_error\r\n\r\n",
+        ] {
+            assert!(answered(&[head]).await.expect_err("refused").unresolved);
+        }
+        assert!(!answered(&[b"HTTP/1.1 503 x\r\n\r\n"]).await.expect_err("refused").unresolved);
+    }
+
+    #[tokio::test]
+    async fn endless_heads_are_given_up_after_their_limit() {
+        let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(4000);
+        let endless = [b"HTTP/1.1 200 OK\r\n".to_vec(), b"A: b\r\n".repeat(20_000)].concat();
+        for bytes in [interim, endless] {
+            assert_eq!(answered(&[&bytes]).await.expect_err("too long").close.end, End::BadReply);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hangup_says_how_far_it_came() {
+        for (piece, word) in [(&b""[..], "before"), (b"HTTP/1.1 200 OK\r\n", "within")] {
+            let close = answered(&[piece]).await.expect_err("closed").close;
+            assert_eq!(close.end, End::Hangup);
+            assert!(close.error.expect("a reason").contains(word));
+        }
+        assert_eq!(answered(&[b"SSH-2.0"]).await.expect_err("not HTTP").close.end, End::BadReply);
+    }
+}

@@ -1,0 +1,74 @@
+//! The answer to an HTTP/1 client whose tunnel could not be opened.
+
+/// The longest page of the upstream's that is passed on, in bytes.
+pub const MAX_PAGE: usize = 16 * 1024;
+
+/// A page of the upstream's, passed on to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Whether it is HTML; plain text otherwise.
+    pub html: bool,
+    /// Its bytes, [`MAX_PAGE`] at most.
+    pub body: Vec<u8>,
+}
+
+/// Writes a whole answer: `status` is 502, 503 or 504, `why` one line of ours, printable ASCII.
+/// An answer to HEAD has no body.
+pub fn response(status: u16, why: &str, page: Option<&Page>, head: bool) -> Vec<u8> {
+    let reason = match status {
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Bad Gateway",
+    };
+    let (kind, body) = match page {
+        Some(Page { html: true, body }) => {
+            let line = why.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            ("text/html", [format!("<p>handyproxy: {line}</p><hr>\n").as_bytes(), body].concat())
+        }
+        Some(Page { html: false, body }) => {
+            ("text/plain", [format!("handyproxy: {why}\n\n").as_bytes(), body].concat())
+        }
+        None => ("text/plain", format!("handyproxy: {why}\n").into_bytes()),
+    };
+    let mut answer = format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    if !head {
+        answer.extend(body);
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(status: u16, why: &str, page: Option<&Page>, head: bool) -> String {
+        String::from_utf8(response(status, why, page, head)).expect("ASCII in, ASCII out")
+    }
+
+    #[test]
+    fn the_answer_closes_is_not_stored_and_counts_its_body() {
+        let answer = text(502, "the reason", None, false);
+        assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
+        assert!(answer.contains("\r\nConnection: close\r\n") && answer.contains("\r\nCache-Control: no-store\r\n"));
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert_eq!(body, "handyproxy: the reason\n");
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+    }
+
+    #[test]
+    fn a_head_request_gets_no_body() {
+        assert!(text(504, "x", None, true).ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn our_line_cannot_break_a_page() {
+        let page = Page { html: true, body: b"<h1>Denied</h1>".to_vec() };
+        let answer = text(503, "<script>&", Some(&page), false);
+        assert!(answer.ends_with("<p>handyproxy: &lt;script&gt;&amp;</p><hr>\n<h1>Denied</h1>"));
+    }
+}
