@@ -3,7 +3,8 @@
 //! Imports point down only; `tests/layers.rs` reads this table and holds every `crate::` path to it.
 //!
 //! ```text
-//! 6 house    server log cli
+//! 7 door     cli
+//! 6 house    server log
 //! 5 life     session
 //! 4 hops     sniff upstream refuse relay
 //! 3 seams    stats

@@ -29,7 +29,10 @@ pub fn start(level: LogLevel) {
     tracing_subscriber::registry().with(level).with(journal).with(lines).init();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let why = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let text =
+            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let why = text.unwrap_or("no message");
         tracing::error!("bug at {place}: {why}");
     }));
 }
