@@ -1,0 +1,131 @@
+//! The program from outside: words in, lines and exit codes out.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+
+fn handyproxy(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_handyproxy"));
+    command.args(line.split(' ').filter(|w| !w.is_empty())).stdin(Stdio::null());
+    command
+}
+
+fn run(line: &str) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = handyproxy(line).output().expect("the binary runs");
+    (status.code(), String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+/// A daemon that has come up; killed when dropped.
+struct Daemon {
+    child: Child,
+    ready: String,
+}
+
+impl Daemon {
+    fn start(line: &str) -> Daemon {
+        let mut child = handyproxy(line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary runs");
+        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let ready = lines.map_while(Result::ok).find(|l| l.contains("listening on"));
+        Daemon { child, ready: ready.expect("it comes up") }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("[::]:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+#[test]
+fn version_and_help_are_printed_and_nothing_is_started() {
+    let version = format!("HandyProxy {}\n", env!("CARGO_PKG_VERSION"));
+    for flag in ["-version", "--version", "-version=true"] {
+        assert_eq!(run(flag), (Some(0), version.clone(), String::new()), "{flag}");
+    }
+    for flag in ["-h", "--help", "-help"] {
+        let (code, out, err) = run(flag);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{flag}");
+        assert!(out.contains(" -sniff-timeout <TIME>"), "{out}");
+    }
+}
+
+#[test]
+fn every_mistake_is_named_and_the_exit_code_is_2() {
+    let (code, out, err) = run("-nope -local-port 70000 --dial-timeout=2 -upstream-proxy http://x -sniff-max-bytes");
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    for flag in ["-nope", "-local-port", "-dial-timeout", "-upstream-proxy", "-sniff-max-bytes"] {
+        assert!(err.contains(&format!("handyproxy: {flag}: ")), "{flag} is not named in {err}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_and_the_exit_code_is_1() {
+    for addr in ["0.0.0.0:0", "[::]:0"] {
+        let taken = TcpListener::bind(addr).expect("a free port");
+        let port = taken.local_addr().expect("bound").port();
+        let (code, _, err) = run(&format!("-local-port {port} -upstream-proxy 127.0.0.1:9"));
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains(&format!("handyproxy: listen on port {port}: another program listens there")), "{err}");
+    }
+}
+
+#[test]
+fn nobody_can_listen_on_our_port_too() {
+    let port = free_port();
+    let first = Daemon::start(&format!("-local-port {port} -upstream-proxy 127.0.0.1:9"));
+    let (code, _, err) = run(&format!("-local-port {port} -upstream-proxy 127.0.0.1:9"));
+    assert_eq!(code, Some(1), "{err}");
+    drop(first);
+}
+
+#[test]
+fn a_port_that_is_not_allowed_is_named() {
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"])
+        .args([env!("CARGO_BIN_EXE_handyproxy"), "-local-port", "80", "-upstream-proxy", "127.0.0.1:9"])
+        .output()
+        .expect("setpriv, of the package util-linux");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "needs root, and a target folder that others may read: {err}");
+    assert!(err.contains("listen on port 80: not allowed, it needs root or CAP_NET_BIND_SERVICE"), "{err}");
+}
+
+#[test]
+fn an_upstream_that_is_this_very_listener_is_refused() {
+    let port = free_port();
+    for host in ["127.0.0.1", "[::1]", "localhost", "127.9.9.9"] {
+        let (code, _, err) = run(&format!("-local-port {port} -upstream-proxy {host}:{port}"));
+        assert_eq!(code, Some(1), "{err}");
+        assert!(
+            err.contains(&format!("-upstream-proxy {host}:{port}: ")) && err.contains("this very listener"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn an_upstream_that_does_not_resolve_yet_is_only_a_warning() {
+    let daemon = Daemon::start(&format!("-local-port {} -upstream-proxy nowhere.invalid", free_port()));
+    assert!(daemon.ready.contains("upstream nowhere.invalid:3128"), "{}", daemon.ready);
+}
+
+#[test]
+fn the_start_line_names_port_upstream_and_room() {
+    let port = free_port();
+    let daemon = Daemon::start(&format!("--local-port={port} -upstream-proxy 127.0.0.1 -max-sessions 7"));
+    assert!(daemon.ready.contains(&format!("listening on [::]:{port}, upstream 127.0.0.1:3128; room for 7 sessions")));
+}
+
+#[test]
+fn the_soft_descriptor_limit_is_raised_to_the_hard_one() {
+    let daemon = Daemon::start(&format!("-local-port {} -upstream-proxy 127.0.0.1:9", free_port()));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.child.id())).expect("it runs");
+    let line = limits.lines().find(|l| l.starts_with("Max open files")).expect("the limit");
+    let numbers: Vec<&str> = line.split_whitespace().filter(|w| w.parse::<u64>().is_ok()).collect();
+    assert_eq!(numbers[0], numbers[1], "{line}");
+}
