@@ -14,6 +14,8 @@ use crate::addr::{Host, Name, Source};
 
 const HANDSHAKE: u8 = 0x16;
 const CLIENT_HELLO: u8 = 1;
+/// Version, random, and three empty vectors (RFC 8446 section 4.1.2).
+const SHORTEST_BODY: usize = 2 + 32 + 1 + 2 + 1;
 /// encrypted_client_hello (RFC 9849)
 const ECH: TlsExtensionType = TlsExtensionType(0xfe0d);
 /// RFC 8446 section 5.1
@@ -68,8 +70,8 @@ fn join(prefix: &[u8]) -> Handshake<'_> {
         if !message_fits(&joined) {
             return Handshake::Not;
         }
-        if let Some(&[_, a, b, c]) = joined.first_chunk() {
-            let whole = 4 + usize::from(a) * 65536 + usize::from(b) * 256 + usize::from(c);
+        if let Some(header) = joined.first_chunk() {
+            let whole = 4 + body_length(header);
             if joined.len() >= whole {
                 return Handshake::Whole(match joined {
                     Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[..whole]),
@@ -99,9 +101,16 @@ fn header_fits(header: &[u8]) -> bool {
     }
 }
 
-/// Whether these first bytes can open a ClientHello: its type, any length, its version's major number.
+/// Whether these first bytes can open a ClientHello: its type, a length that has room for one, and its
+/// version's major number.
 fn message_fits(message: &[u8]) -> bool {
-    message.first().is_none_or(|&b| b == CLIENT_HELLO) && message.get(4).is_none_or(|&b| b == 3)
+    message.first().is_none_or(|&b| b == CLIENT_HELLO)
+        && message.first_chunk().is_none_or(|header| body_length(header) >= SHORTEST_BODY)
+        && message.get(4).is_none_or(|&b| b == 3)
+}
+
+fn body_length(&[_, a, b, c]: &[u8; 4]) -> usize {
+    usize::from(a) * 65536 + usize::from(b) * 256 + usize::from(c)
 }
 
 /// The name in a hello, or in the front `part` of one.
