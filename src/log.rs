@@ -1,9 +1,11 @@
-//! Where log lines go: to the journal when systemd has connected stderr to it, else to stderr.
+//! Where log lines go: to the journal when systemd has connected stderr to it, with a field for each fact
+//! (`HANDYPROXY_CLIENT` and so on), else to stderr.
 
 use std::io::IsTerminal;
 use std::os::linux::fs::MetadataExt;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -20,11 +22,17 @@ pub fn start(level: LogLevel) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let journal = if stderr_is_journal() { tracing_journald::layer().ok() } else { None };
+    let journal = journal.map(|layer| layer.with_field_prefix(Some("HANDYPROXY".to_owned())));
     let lines = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
+            // a message says everything; the fields beside it are for the journal
+            .fmt_fields(debug_fn(|line, field, value| match field.name() {
+                "message" => write!(line, "{value:?}"),
+                _ => Ok(()),
+            }))
     });
     tracing_subscriber::registry().with(level).with(journal).with(lines).init();
     std::panic::set_hook(Box::new(|panic| {

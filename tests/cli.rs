@@ -1,8 +1,12 @@
 //! The program from outside: words in, lines and exit codes out.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::linux::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 fn handyproxy(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_handyproxy"));
@@ -119,6 +123,52 @@ fn the_start_line_names_port_upstream_and_room() {
     let port = free_port();
     let daemon = Daemon::start(&format!("--local-port={port} -upstream-proxy 127.0.0.1 -max-sessions 7"));
     assert!(daemon.ready.contains(&format!("listening on [::]:{port}, upstream 127.0.0.1:3128; room for 7 sessions")));
+}
+
+#[test]
+fn under_the_journal_a_line_is_a_message_with_a_field_for_each_fact() {
+    let folder = std::env::temp_dir().join(format!("handyproxy-journal-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a scratch folder");
+    let journal = UnixDatagram::bind(folder.join("socket")).expect("a free name");
+    journal.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+    let stderr = File::create(folder.join("stderr")).expect("a scratch file");
+    let meta = stderr.metadata().expect("a file");
+    let port = free_port();
+    let daemon = Command::new("unshare")
+        .args([
+            "-m",
+            "sh",
+            "-c",
+            "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
+            mount --bind \"$0\" /run/systemd/journal && exec \"$@\"",
+        ])
+        .arg(&folder)
+        .args([env!("CARGO_BIN_EXE_handyproxy"), "-local-port", &port.to_string(), "-upstream-proxy", "127.0.0.1:9"])
+        .args(["-default-origin", "203.0.113.9:443"])
+        .env("JOURNAL_STREAM", format!("{}:{}", meta.st_dev(), meta.st_ino()))
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .expect("unshare, of the package util-linux");
+    let _daemon = Daemon { child: daemon, ready: String::new() };
+    let mut entry = || {
+        let mut bytes = vec![0; 1 << 16];
+        let length = journal.recv(&mut bytes).expect("an entry of the journal; needs root");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    while !entry().contains("listening on") {}
+    let _client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let entry = entry();
+    for wanted in [
+        "session end=dial by=upstream",
+        "HANDYPROXY_END\n",
+        "HANDYPROXY_ORIGIN\n",
+        "203.0.113.9:443",
+        "PRIORITY\n\u{1}\0\0\0\0\0\0\04\n",
+    ] {
+        assert!(entry.contains(wanted), "no {wanted:?} in {entry:?}");
+    }
+    std::fs::remove_dir_all(&folder).expect("the scratch folder");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The last hop: counts a session and writes its one line, whatever ended it.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,7 @@ use tracing::field::display;
 
 use super::Gateway;
 use crate::close::{By, Close, End, Weight};
+use crate::config::UpstreamAddr;
 use crate::flow::Flow;
 use crate::stats::Pass;
 
@@ -51,9 +54,10 @@ impl Drop for Report {
     }
 }
 
+/// One event: the whole line as its message, for people, and each fact as a field, for the journal.
 fn write(flow: &Flow, close: &Close, gateway: &Gateway) {
-    let millis = |span: Duration| display(format!("{:.3}", span.as_secs_f64() * 1e3));
-    macro_rules! line {
+    let line = Line { flow, close, gateway };
+    macro_rules! event {
         ($level:ident) => {
             tracing::$level!(
                 end = %close.end,
@@ -63,34 +67,77 @@ fn write(flow: &Flow, close: &Close, gateway: &Gateway) {
                 name = flow.name.as_ref().map(|n| display(&n.host)),
                 name_source = flow.name.as_ref().map(|n| display(n.source)),
                 target = flow.target().map(display),
-                upstream = %Either(flow.upstream, gateway.upstream.addr()),
+                upstream = %line.upstream(),
                 stage = %flow.stage,
                 status = flow.status,
                 error = close.error.as_deref(),
-                sniff_ms = flow.sniff.map(millis),
-                dial_ms = flow.dial.map(millis),
-                connect_ms = flow.connect.map(millis),
                 up = flow.up,
                 down = flow.down,
-                duration_ms = millis(flow.started.elapsed()),
-                "session"
+                "{line}"
             )
         };
     }
     match close.end.weight() {
-        Weight::Info => line!(info),
-        Weight::Warn => line!(warn),
-        Weight::Error => line!(error),
+        Weight::Info => event!(info),
+        Weight::Warn => event!(warn),
+        Weight::Error => event!(error),
     }
 }
 
-/// The address that was reached, or the one that was configured.
+/// `session key=value ...`, what is not known left out.
+struct Line<'a> {
+    flow: &'a Flow,
+    close: &'a Close,
+    gateway: &'a Gateway,
+}
+
+impl Line<'_> {
+    /// The address that was reached, or else the one that was configured.
+    fn upstream(&self) -> Either<SocketAddr, &UpstreamAddr> {
+        Either(self.flow.upstream, self.gateway.upstream.addr())
+    }
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Line { flow, close, .. } = self;
+        write!(f, "session end={} by={} client={}", close.end, close.by, flow.client)?;
+        if let Some(origin) = flow.origin {
+            write!(f, " origin={origin}")?;
+        }
+        if let Some(name) = &flow.name {
+            write!(f, " name={} name_source={}", name.host, name.source)?;
+        }
+        if let Some(target) = flow.target() {
+            write!(f, " target={target}")?;
+        }
+        write!(f, " upstream={} stage={}", self.upstream(), flow.stage)?;
+        if let Some(status) = flow.status {
+            write!(f, " status={status}")?;
+        }
+        if let Some(error) = &close.error {
+            write!(f, " error={error:?}")?;
+        }
+        for (key, span) in [("sniff_ms", flow.sniff), ("dial_ms", flow.dial), ("connect_ms", flow.connect)] {
+            if let Some(span) = span {
+                write!(f, " {key}={:.3}", millis(span))?;
+            }
+        }
+        write!(f, " up={} down={} duration_ms={:.3}", flow.up, flow.down, millis(flow.started.elapsed()))
+    }
+}
+
+fn millis(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e3
+}
+
+/// The one if it is there, else the other.
 struct Either<A, B>(Option<A>, B);
 
-impl<A: std::fmt::Display, B: std::fmt::Display> std::fmt::Display for Either<A, B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<A: fmt::Display, B: fmt::Display> fmt::Display for Either<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Some(reached) => reached.fmt(f),
+            Some(one) => one.fmt(f),
             None => self.1.fmt(f),
         }
     }
