@@ -99,3 +99,14 @@ async fn every_session_is_reported_once_however_it_ends() {
     assert_eq!(gateway.stats.opened(), 3);
     assert_eq!(seats.available_permits(), 3);
 }
+
+#[tokio::test]
+async fn an_open_tunnel_holds_little_memory() {
+    let gateway = Arc::new(Gateway::new(config("-local-port 1")));
+    let seat = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().expect("a free seat");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("listening");
+    let report = Report::new(gateway, Flow::new("192.0.2.1:1".parse().expect("an address")), seat);
+    let size = std::mem::size_of_val(&live(client, report));
+    assert!(size <= 1024, "{size} bytes for each tunnel");
+}

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
-use tracing::field::display;
 
 use super::Gateway;
 use crate::close::{By, Close, End, Weight};
