@@ -65,7 +65,7 @@ impl Relay {
     }
 
     /// Relays to the end. Counts into `flow` as bytes leave, so that the count is right when dropped.
-    pub async fn run(mut self, limits: Limits, flow: &mut Flow) -> Close {
+    pub async fn run(&mut self, limits: Limits, flow: &mut Flow) -> Close {
         poll_fn(|cx| self.poll(limits, flow, cx)).await
     }
 

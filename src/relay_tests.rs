@@ -108,7 +108,7 @@ proptest! {
 #[tokio::test]
 async fn a_half_close_passes_through_and_the_answer_still_comes() {
     for client_first in [true, false] {
-        let (client, upstream, relay) = tunnel().await;
+        let (client, upstream, mut relay) = tunnel().await;
         let relaying = tokio::spawn(async move { relay.run(NO_LIMITS, &mut flow()).await });
         let (mut first, mut second) = if client_first { (client, upstream) } else { (upstream, client) };
         first.write_all(b"all I say").await.expect("open");
@@ -137,7 +137,7 @@ async fn is_reset_after_its_end(mut stream: TcpStream) -> bool {
 #[tokio::test]
 async fn a_reset_on_one_side_is_a_reset_on_the_other() {
     for client_first in [true, false] {
-        let (client, upstream, relay) = tunnel().await;
+        let (client, upstream, mut relay) = tunnel().await;
         let relaying = tokio::spawn(async move { relay.run(NO_LIMITS, &mut flow()).await });
         let (mut first, second) = if client_first { (client, upstream) } else { (upstream, client) };
         first.write_all(b"x").await.expect("open");
@@ -151,7 +151,7 @@ async fn a_reset_on_one_side_is_a_reset_on_the_other() {
 
 #[tokio::test]
 async fn a_reset_is_seen_even_while_nothing_is_read_of_that_side() {
-    let (client, mut upstream, relay) = tunnel().await;
+    let (client, mut upstream, mut relay) = tunnel().await;
     let relaying = tokio::spawn(async move { relay.run(NO_LIMITS, &mut flow()).await });
     upstream.shutdown().await.expect("open");
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -171,7 +171,7 @@ async fn a_tunnel_that_is_dropped_resets_both() {
 #[tokio::test]
 async fn what_is_quiet_too_long_ends_and_what_moves_does_not() {
     let limits = Limits { idle: Some(Duration::from_millis(400)), half_closed: Some(Duration::from_millis(100)) };
-    let (mut client, mut upstream, relay) = tunnel().await;
+    let (mut client, mut upstream, mut relay) = tunnel().await;
     let relaying = tokio::spawn(async move { relay.run(limits, &mut flow()).await });
     let mut byte = [0];
     for _ in 0..8 {
@@ -182,7 +182,7 @@ async fn what_is_quiet_too_long_ends_and_what_moves_does_not() {
     assert!(is_reset(client).await);
     assert_eq!(relaying.await.expect("no panic"), Close::new(End::Idle, By::Us));
 
-    let (mut client, upstream, relay) = tunnel().await;
+    let (mut client, upstream, mut relay) = tunnel().await;
     let relaying = tokio::spawn(async move { relay.run(limits, &mut flow()).await });
     client.shutdown().await.expect("open");
     assert_eq!(relaying.await.expect("no panic"), Close::new(End::HalfClosed, By::Us));
@@ -191,7 +191,7 @@ async fn what_is_quiet_too_long_ends_and_what_moves_does_not() {
 
 #[tokio::test]
 async fn an_idle_tunnel_is_small() {
-    let (_client, _upstream, relay) = tunnel().await;
+    let (_client, _upstream, mut relay) = tunnel().await;
     assert!(std::mem::size_of_val(&relay) <= 256, "{}", std::mem::size_of_val(&relay));
     let mut flow = flow();
     let running = relay.run(NO_LIMITS, &mut flow);

@@ -86,18 +86,21 @@ fn find_origin(client: &TcpStream, peer: SocketAddr, gateway: &Gateway) -> Resul
     Ok(origin)
 }
 
-async fn live(client: TcpStream, mut report: Report) {
-    // its own allocation, so that a tunnel does not hold what only opening it needs
-    let opened = Box::pin(open(client, &mut report)).await;
-    let close = match opened {
-        Ok(relay) => {
-            let config = &report.gateway.config;
-            let limits = Limits { idle: config.idle_timeout, half_closed: config.half_closed_timeout };
-            relay.run(limits, &mut report.flow).await
-        }
-        Err(close) => close,
-    };
-    report.close(close);
+/// Written so that nothing is in the future twice: what moves from one place of it to another takes both.
+fn live(client: TcpStream, mut report: Report) -> impl Future<Output = ()> + Send {
+    async move {
+        // its own allocation, so that a tunnel does not hold what only opening it needs
+        let mut opened = Box::pin(open(client, &mut report)).await;
+        let close = match &mut opened {
+            Ok(relay) => {
+                let config = &report.gateway.config;
+                let limits = Limits { idle: config.idle_timeout, half_closed: config.half_closed_timeout };
+                relay.run(limits, &mut report.flow).await
+            }
+            Err(close) => close.clone(),
+        };
+        report.close(close);
+    }
 }
 
 /// From the origin to an open tunnel. The dial begins at once and overlaps the sniffing.
