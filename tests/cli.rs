@@ -151,7 +151,7 @@ fn under_the_journal_a_line_is_a_message_with_a_field_for_each_fact() {
         .spawn()
         .expect("unshare, of the package util-linux");
     let _daemon = Daemon { child: daemon, ready: String::new() };
-    let mut entry = || {
+    let entry = || {
         let mut bytes = vec![0; 1 << 16];
         let length = journal.recv(&mut bytes).expect("an entry of the journal; needs root");
         String::from_utf8_lossy(&bytes[..length]).into_owned()
@@ -164,7 +164,7 @@ fn under_the_journal_a_line_is_a_message_with_a_field_for_each_fact() {
         "HANDYPROXY_END\n",
         "HANDYPROXY_ORIGIN\n",
         "203.0.113.9:443",
-        "PRIORITY\n\u{1}\0\0\0\0\0\0\04\n",
+        "PRIORITY\n\u{1}\0\0\0\0\0\0\u{0}4\n",
     ] {
         assert!(entry.contains(wanted), "no {wanted:?} in {entry:?}");
     }
