@@ -99,6 +99,8 @@ fn live(client: TcpStream, mut report: Report) -> impl Future<Output = ()> + Sen
             }
             Err(close) => close.clone(),
         };
+        // the sockets go before the seat does
+        drop(opened);
         report.close(close);
     }
 }

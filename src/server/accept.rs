@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::sys::socket;
-
 /// How long to leave a machine alone that is out of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
+/// There is room again when nobody has come for this long who would take the free seat.
+const CALM: Duration = Duration::from_secs(1);
 
 /// Accepts for ever. `start` makes the rest of a connection's life, or nothing if that is over already.
 pub(super) async fn accept<F, L>(listener: TcpListener, seats: Arc<Semaphore>, start: F)
@@ -21,47 +21,70 @@ where
     F: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> Option<L>,
     L: Future<Output = ()> + Send + 'static,
 {
-    let mut short = false;
+    let plenty = seats.available_permits() / 8 + 1;
+    let mut room = Room { short: false };
     loop {
-        let seat = seat(&seats).await;
-        match listener.accept().await {
+        let seat = match seats.clone().try_acquire_owned() {
+            Ok(seat) => seat,
+            Err(_) => {
+                room.ends("every seat is taken, further clients wait; see -max-sessions and the descriptor limit");
+                seats.clone().acquire_owned().await.expect("nobody closes the semaphore")
+            }
+        };
+        let accepted = if room.short && seats.available_permits() < plenty {
+            match tokio::time::timeout(CALM, listener.accept()).await {
+                Ok(accepted) => accepted,
+                Err(_) => {
+                    room.is_back();
+                    listener.accept().await
+                }
+            }
+        } else {
+            listener.accept().await
+        };
+        match accepted {
             Ok((client, peer)) => {
-                if std::mem::take(&mut short) {
-                    tracing::info!("accepting again");
+                if seats.available_permits() >= plenty {
+                    room.is_back();
                 }
                 if let Some(life) = start(client, peer, seat) {
                     tokio::spawn(life);
                 }
             }
-            Err(error) => pause(&error, &mut short).await,
+            Err(error) if is_gone(&error) => {}
+            Err(error) => {
+                room.ends(&format!("accept: {error}; further clients wait"));
+                tokio::time::sleep(SHORTAGE_PAUSE).await;
+            }
         }
     }
 }
 
-/// A free seat; says so when there is none.
-async fn seat(seats: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    const OPEN: &str = "nobody closes the semaphore";
-    if let Ok(seat) = seats.clone().try_acquire_owned() {
-        return seat;
-    }
-    tracing::warn!("all seats are taken, further clients wait; see -max-sessions and the descriptor limit");
-    let seat = seats.clone().acquire_owned().await.expect(OPEN);
-    tracing::info!("a seat is free, accepting again");
-    seat
+/// Whether there is room for more clients: one line per change.
+struct Room {
+    short: bool,
 }
 
-/// A client that left before it was accepted is no reason to wait; a machine that is out of
-/// descriptors or memory is.
-async fn pause(error: &io::Error, short: &mut bool) {
-    let gone = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset, io::ErrorKind::Interrupted];
-    if gone.contains(&error.kind()) {
-        return;
+impl Room {
+    fn ends(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.short, true) {
+            tracing::warn!("{why}");
+        }
     }
-    if !std::mem::replace(short, true) {
-        let hint = if socket::is_shortage(error) { "; waiting until some are free" } else { "" };
-        tracing::error!("accept: {error}{hint}");
+
+    fn is_back(&mut self) {
+        if std::mem::take(&mut self.short) {
+            tracing::info!("there is room for clients again");
+        }
     }
-    tokio::time::sleep(SHORTAGE_PAUSE).await;
+}
+
+/// A client that left before it was accepted is no reason to wait.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
 }
 
 #[cfg(test)]
