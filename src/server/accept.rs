@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,7 +22,7 @@ where
     L: Future<Output = ()> + Send + 'static,
 {
     let plenty = seats.available_permits() / 8 + 1;
-    let mut room = Room { short: false };
+    let mut room = Room { short_at: None };
     loop {
         let seat = match seats.clone().try_acquire_owned() {
             Ok(seat) => seat,
@@ -31,7 +31,7 @@ where
                 seats.clone().acquire_owned().await.expect("nobody closes the semaphore")
             }
         };
-        let accepted = if room.short && seats.available_permits() < plenty {
+        let accepted = if room.short_at.is_some() && seats.available_permits() < plenty {
             match tokio::time::timeout(CALM, listener.accept()).await {
                 Ok(accepted) => accepted,
                 Err(_) => {
@@ -62,19 +62,21 @@ where
 
 /// Whether there is room for more clients: one line per change.
 struct Room {
-    short: bool,
+    /// When there was none last, if that is not over.
+    short_at: Option<Instant>,
 }
 
 impl Room {
     fn ends(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.short, true) {
+        if self.short_at.replace(Instant::now()).is_none() {
             tracing::warn!("{why}");
         }
     }
 
     fn is_back(&mut self) {
-        if std::mem::take(&mut self.short) {
-            tracing::info!("there is room for clients again");
+        if self.short_at.is_some_and(|at| at.elapsed() >= CALM) {
+            self.short_at = None;
+            tracing::info!("there is room for clients, accepting again");
         }
     }
 }
