@@ -1,0 +1,199 @@
+//! Client programs of every kind, none of which knows that there is a proxy, through squid.
+
+use crate::lab::support::each_row;
+use crate::world::origin::{publish_code, publish_package};
+use crate::world::upstream::Kind;
+use crate::world::{V4, V6, World, assert_same, certificates};
+
+const PAGE: &str = "https://www.bench.example/page.html";
+
+#[test]
+fn curl_speaks_every_version_of_http_and_tls() {
+    let world = World::behind(Kind::Squid);
+    let rows = [
+        ("--http1.1 --tls-max 1.2", "HTTP/1.1 TLSv1.2"),
+        ("--http1.1 --tlsv1.3", "HTTP/1.1 TLSv1.3"),
+        ("--http2 --tls-max 1.2", "HTTP/2.0 TLSv1.2"),
+        ("--http2 --tlsv1.3", "HTTP/2.0 TLSv1.3"),
+        ("--http1.0 --tlsv1.3", "HTTP/1.0 TLSv1.3"),
+    ];
+    each_row(
+        &rows,
+        |(options, _)| (*options).to_owned(),
+        |(options, spoken)| {
+            let line = format!("curl -sSf {options} --cacert $CA https://www.bench.example/seen");
+            let seen = world.client(&line).text();
+            assert_eq!(seen, format!("{spoken} www.bench.example"));
+            world.tls_session("www.bench.example");
+        },
+    );
+}
+
+#[test]
+fn curl_reaches_the_same_site_over_ipv4_and_ipv6() {
+    let world = World::behind(Kind::Squid);
+    for (option, origin) in [("-4", V4.to_string()), ("-6", format!("[{V6}]"))] {
+        for scheme in ["http", "https"] {
+            let line = format!("curl -sSf {option} --cacert $CA {scheme}://www.bench.example/page.html");
+            let page = world.client(&line).run();
+            assert_same(&page, world.origin.page(), &line);
+        }
+        let http = world.http_session("www.bench.example");
+        http.expect(&format!("origin={origin}:80"));
+        let tls = world.tls_session("www.bench.example");
+        tls.expect(&format!("origin={origin}:443"));
+    }
+}
+
+#[test]
+fn curl_may_use_one_connection_for_many_requests() {
+    let world = World::behind(Kind::Squid);
+    let urls = ["http://www.bench.example/page.html"; 20].join(" ");
+    let pages = world.client(&format!("curl -sSf {urls}")).run();
+    assert_same(&pages, &world.origin.page().repeat(20), "twenty pages");
+    world.http_session("www.bench.example");
+    assert_eq!(world.gateway.log.sessions().len(), 1, "one session");
+}
+
+#[test]
+fn wget_with_gnutls_reaches_https() {
+    let world = World::behind(Kind::Squid);
+    let page = world.client("wget -nv -O - --ca-certificate=$CA").arg(PAGE).run();
+    assert_same(&page, world.origin.page(), "the page");
+    world.tls_session("www.bench.example");
+}
+
+#[test]
+fn wget_reaches_http() {
+    let world = World::behind(Kind::Squid);
+    let page = world.client("wget -nv -O - http://www.bench.example/page.html").run();
+    assert_same(&page, world.origin.page(), "the page");
+    world.http_session("www.bench.example");
+}
+
+#[test]
+fn openssl_sees_the_origins_own_certificate() {
+    let world = World::behind(Kind::Squid);
+    let answer = world
+        .client("openssl s_client -quiet -verify_return_error -CAfile $CA")
+        .arg("-servername")
+        .arg("www.bench.example")
+        .arg("-connect")
+        .arg(format!("{V4}:443"))
+        .input("GET /seen HTTP/1.0\r\nHost: www.bench.example\r\n\r\n")
+        .text();
+    assert!(answer.ends_with("HTTP/1.0 TLSv1.3 www.bench.example"), "{answer}");
+    // its close_notify comes after squid has closed: end=done is not certain
+    let session = world.session("www.bench.example:443");
+    session.expect("name=www.bench.example name_source=sni status=200");
+}
+
+#[test]
+fn openssl_without_a_server_name_goes_by_address() {
+    let world = World::behind(Kind::Squid);
+    let answer = world
+        .client("openssl s_client -quiet -verify_return_error -CAfile $CA -noservername")
+        .arg("-connect")
+        .arg(format!("{V4}:443"))
+        .input("GET /seen HTTP/1.0\r\nHost: www.bench.example\r\n\r\n")
+        .text();
+    assert!(answer.ends_with("HTTP/1.0 TLSv1.3 www.bench.example"), "{answer}");
+    let session = world.session(&format!("{V4}:443"));
+    session.expect("-name -name_source status=200");
+}
+
+#[test]
+fn python_reaches_https() {
+    let world = World::behind(Kind::Squid);
+    let script = "import ssl, sys, urllib.request
+context = ssl.create_default_context(cafile=sys.argv[1])
+with urllib.request.urlopen(sys.argv[2], context=context, timeout=20) as answer:
+    sys.stdout.buffer.write(answer.read())";
+    let page = world.client("python3 -c").arg(script).arg(world.scratch().path("ca.pem")).arg(PAGE).run();
+    assert_same(&page, world.origin.page(), "the page");
+    // it leaves the origin's close_notify unread, and its kernel says so with a RST: end=done is not certain
+    let session = world.session("www.bench.example:443");
+    session.expect("by=client name=www.bench.example name_source=sni status=200");
+}
+
+#[test]
+fn node_reaches_https() {
+    let world = World::behind(Kind::Squid);
+    let script = "const [ca, url] = process.argv.slice(1);
+require('https').get(url, { ca: require('fs').readFileSync(ca) }, (answer) => answer.pipe(process.stdout));";
+    let page = world.client("node -e").arg(script).arg(world.scratch().path("ca.pem")).arg(PAGE).run();
+    assert_same(&page, world.origin.page(), "the page");
+    world.tls_session("www.bench.example");
+}
+
+#[test]
+fn git_clones_over_https() {
+    let world = World::behind(Kind::Squid);
+    let (commit, content) = publish_code(world.scratch());
+    world
+        .client("git clone -q https://git.bench.example/code.git clone")
+        .env("GIT_SSL_CAINFO", world.scratch().path("ca.pem"))
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .run();
+    let head = world.client("git -C clone rev-parse HEAD").text();
+    assert_eq!(head.trim(), commit);
+    let got = world.scratch().read("home/clone/data.bin");
+    assert_same(&got, &content, "the file");
+    world.tls_session("git.bench.example");
+}
+
+#[test]
+fn apt_updates_and_downloads_over_http() {
+    let world = World::behind(Kind::Squid);
+    let package = publish_package(world.scratch());
+    let root = world.scratch().root();
+    for dir in ["state/lists/partial", "cache/archives/partial", "etc", "log"] {
+        world.scratch().dir(&format!("apt/{dir}"));
+    }
+    world.scratch().write("apt/status", "");
+    let source = "deb [trusted=yes] http://repo.bench.example/ ./\n";
+    world.scratch().write("apt/etc/sources.list", source);
+    // every directory of its own: nothing of this machine's apt is read or written
+    let settings = world.scratch().write(
+        "apt.conf",
+        format!(
+            "Dir::State \"{root}/apt/state\";
+             Dir::State::status \"{root}/apt/status\";
+             Dir::Cache \"{root}/apt/cache\";
+             Dir::Etc \"{root}/apt/etc\";
+             Dir::Log \"{root}/apt/log\";
+             APT::Sandbox::User \"root\";
+             Acquire::Languages \"none\";
+            "
+        ),
+    );
+    let apt = |line: &str| world.client(line).env("APT_CONFIG", &settings).text();
+    apt("apt-get -q update");
+    world.http_session("repo.bench.example");
+    apt("apt-get -q download bench-sample");
+    world.http_session("repo.bench.example");
+    let got = world.scratch().read("home/bench-sample_1.0_all.deb");
+    assert_same(&got, &package, "the package");
+}
+
+#[test]
+fn chromium_loads_a_page_and_its_script() {
+    let world = World::behind(Kind::Squid);
+    let pin = certificates::pin(world.scratch());
+    let page = world
+        .client(
+            "chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run
+             --disable-background-networking --disable-component-update --disable-sync --dump-dom",
+        )
+        .arg(format!("--user-data-dir={}", world.scratch().dir("chromium").display()))
+        // accepts this one key from an authority that it does not know, and nothing else
+        .arg(format!("--ignore-certificate-errors-spki-list={pin}"))
+        .arg(PAGE)
+        .text();
+    assert!(page.contains(">script ran on www.bench.example<"), "{page}");
+    let session = world.session("www.bench.example:443");
+    session.expect("name=www.bench.example status=200");
+    // it offers an ECH in every ClientHello, a sham one here, and only the server could tell it from a real one
+    let source = session.get("name_source");
+    assert!(matches!(source, Some("sni" | "sni-outer")), "{source:?}");
+}
