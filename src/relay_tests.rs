@@ -157,8 +157,50 @@ async fn a_reset_is_seen_even_while_nothing_is_read_of_that_side() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     socket::abort_on_close(&upstream);
     drop(upstream);
-    assert!(is_reset_after_its_end(client).await);
-    assert_eq!(relaying.await.expect("no panic").end, End::Reset);
+    assert_eq!(relaying.await.expect("no panic"), Close::new(End::Done, By::Upstream));
+    drop(client);
+
+    let (mut client, upstream, mut relay) = tunnel().await;
+    let relaying = tokio::spawn(async move { relay.run(NO_LIMITS, &mut flow()).await });
+    client.shutdown().await.expect("open");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    socket::abort_on_close(&client);
+    drop(client);
+    assert!(is_reset_after_its_end(upstream).await);
+    let close = relaying.await.expect("no panic");
+    assert_eq!((close.end, close.by), (End::Reset, By::Client));
+}
+
+#[tokio::test]
+async fn what_was_sent_before_an_end_arrives_although_a_reset_follows() {
+    for client_first in [true, false] {
+        let (client, upstream, mut relay) = tunnel().await;
+        let relaying = tokio::spawn(async move { relay.run(NO_LIMITS, &mut flow()).await });
+        let (mut first, mut second) = if client_first { (client, upstream) } else { (upstream, client) };
+        // more than the reader's socket takes at once, so that some of it is still with us when the reset comes
+        socket2::SockRef::from(&second).set_recv_buffer_size(65536).expect("a size");
+        let sent = pattern(600_000, 11);
+        tokio::time::timeout(Duration::from_secs(5), first.write_all(&sent)).await.expect("room").expect("open");
+        first.shutdown().await.expect("open");
+        while crate::sys::unacked::unacked(&first) > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // closed for good: whatever comes now is answered with a reset
+        drop(first);
+        second.write_all(b"to nobody").await.expect("open");
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let mut got = vec![0; sent.len()];
+        second.read_exact(&mut got).await.expect("all that was sent");
+        assert!(got == sent, "bytes differ");
+        if client_first {
+            let close = relaying.await.expect("no panic");
+            assert_eq!((close.end, close.by), (End::Reset, By::Client));
+        } else {
+            second.write_all(b"more to nobody").await.expect("open");
+            assert_eq!(read_all(second).await, b"");
+            assert_eq!(relaying.await.expect("no panic"), Close::new(End::Done, By::Upstream));
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,16 +1,18 @@
 //! A client's first bytes: held within a byte and a time budget while the scanners race over them, then
 //! watched while the tunnel is being opened, so that a client that gives up frees everything at once.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::close::{By, Close, End};
+use crate::sys::socket;
 use crate::wire::race::{Heard, Race};
 
-/// The first read is asked for this much: a browser's ClientHello fits.
-const FIRST_READ: usize = 2048;
+/// What one read is asked for: a browser's ClientHello fits.
+const READ: usize = 2048;
 /// A client that ends its side this much later than its last byte has given up; one that does it
 /// earlier has sent all it had to say, and waits for the answer.
 const GIVING_UP: Duration = Duration::from_secs(1);
@@ -38,24 +40,29 @@ impl Prefix {
 
     /// Reads once; nothing is lost when dropped.
     async fn read(&mut self, client: &TcpStream) -> Result<(), Close> {
+        let left = |error| Close::because(End::Left, By::Client, error);
         loop {
-            let left = |error| Close::because(End::Left, By::Client, error);
             client.readable().await.map_err(left)?;
-            if self.bytes.len() == self.bytes.capacity() {
-                let room = self.bytes.len().max(FIRST_READ).min(self.max - self.bytes.len());
-                self.bytes.reserve_exact(room);
-            }
-            match client.try_read_buf(&mut self.bytes) {
-                Ok(0) => {
+            let mut chunk = [0; READ];
+            let room = READ.min(self.max - self.bytes.len());
+            let mut got = 0;
+            let read = client.try_io(Interest::READABLE, || {
+                got = socket::read(client, &mut chunk[..room])?;
+                // a short read leaves the socket dry (man 7 epoll), so the readiness can go without another one
+                if 0 < got && got < room { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match read {
+                Ok(()) if got == 0 => {
                     self.ended = true;
                     return if self.bytes.is_empty() { Err(Close::new(End::Left, By::Client)) } else { Ok(()) };
                 }
-                Ok(_) => {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(left(error)),
+                _ if got == 0 => {}
+                _ => {
+                    self.bytes.extend_from_slice(&chunk[..got]);
                     self.last = Instant::now();
                     return Ok(());
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(left(error)),
             }
         }
     }

@@ -4,3 +4,4 @@ pub mod limits;
 pub mod origin;
 pub mod pipe;
 pub mod socket;
+pub mod unacked;

@@ -89,8 +89,41 @@ impl Direction {
         !matches!(self.held, Held::Nothing)
     }
 
+    /// Whether the destination was told that the source has ended.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Reads for nobody, so that the source can be closed without a reset; ready when it has ended.
+    pub(super) fn poll_discard(&mut self, from: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        self.held = Held::Nothing;
+        for _ in 0..ROUNDS {
+            if self.ended {
+                self.done = true;
+                return Poll::Ready(Ok(()));
+            }
+            ready!(from.poll_read_ready(cx)).map_err(Fault::From)?;
+            let read = BUFFER
+                .with_borrow_mut(|buffer| from.try_io(Interest::READABLE, || socket::read(from, &mut buffer[..])));
+            match read {
+                Ok(got) => self.ended = got == 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(Fault::From(error))),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     /// Moves what can be moved; ready when the source has ended and the destination was told, and then always.
-    pub(super) fn poll(&mut self, from: &TcpStream, to: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+    /// The `last` direction needs no telling: both sockets are closed when it is ready.
+    pub(super) fn poll(
+        &mut self,
+        from: &TcpStream,
+        to: &TcpStream,
+        last: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
         if self.done {
             return Poll::Ready(Ok(()));
         }
@@ -98,7 +131,9 @@ impl Direction {
             ready!(self.poll_hand_on(to, cx)).map_err(Fault::To)?;
             if self.ended {
                 self.release();
-                socket::finish(to);
+                if !last {
+                    socket::finish(to);
+                }
                 self.done = true;
                 return Poll::Ready(Ok(()));
             }

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -14,13 +14,11 @@ const SHORTEST_TICK: Duration = Duration::from_millis(20);
 
 /// The clock, if it runs.
 #[derive(Debug, Default)]
-pub(super) struct Watchdog(Option<Box<Running>>);
-
-#[derive(Debug)]
-struct Running {
-    sleep: Pin<Box<Sleep>>,
+pub(super) struct Watchdog {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Bytes that had moved at the last tick.
     moved: u64,
-    quiet_since: Instant,
+    quiet_since: Option<Instant>,
 }
 
 impl Watchdog {
@@ -36,36 +34,29 @@ impl Watchdog {
         // a limit is kept to a quarter
         let tick = limit.map(|limit| (limit / 4).max(SHORTEST_TICK));
         let tick = if stuck { Some(tick.map_or(STUCK_TICK, |t| t.min(STUCK_TICK))) } else { tick };
-        if tick.is_none() && self.0.is_none() {
+        if tick.is_none() && self.sleep.is_none() {
             return Poll::Pending;
         }
         let now = Instant::now();
-        let Some(running) = &mut self.0 else {
-            let Some(tick) = tick else { return Poll::Pending };
-            let mut sleep = Box::pin(tokio::time::sleep(tick));
-            // a fresh clock cannot have run out; this is where it learns whom to wake
-            let _ = sleep.as_mut().poll(cx);
-            self.0 = Some(Box::new(Running { sleep, moved, quiet_since: now }));
-            return Poll::Pending;
-        };
+        let sleep = self.sleep.get_or_insert_with(|| {
+            self.moved = moved;
+            self.quiet_since = Some(now);
+            Box::pin(tokio::time::sleep(tick.unwrap_or(STUCK_TICK)))
+        });
         if let Some(tick) = tick
-            && running.sleep.deadline() > now + tick
+            && sleep.deadline() > now + tick
         {
-            running.sleep.as_mut().reset(now + tick);
+            sleep.as_mut().reset(now + tick);
         }
-        if running.sleep.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
+        ready!(sleep.as_mut().poll(cx));
         let Some(tick) = tick else {
-            self.0 = None;
+            self.sleep = None;
             return Poll::Pending;
         };
-        if running.moved != moved {
-            running.moved = moved;
-            running.quiet_since = now;
+        sleep.as_mut().reset(now + tick);
+        if std::mem::replace(&mut self.moved, moved) != moved {
+            self.quiet_since = Some(now);
         }
-        let quiet = now - running.quiet_since;
-        running.sleep.as_mut().reset(now + tick);
-        Poll::Ready(quiet)
+        Poll::Ready(self.quiet_since.map_or(Duration::ZERO, |since| now - since))
     }
 }
