@@ -13,7 +13,7 @@ fn config(line: &str) -> Config {
 }
 
 fn failure(end: End, status: Option<u16>, unresolved: bool) -> Failure {
-    let page = Some(Page { html: false, body: b"its page".to_vec() });
+    let page = Some(Page { html: false, charset: None, body: b"its page".to_vec() });
     Failure { close: Close::because(end, By::Upstream, "why"), status, page, unresolved }
 }
 

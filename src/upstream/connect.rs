@@ -135,7 +135,15 @@ async fn read_page(stream: &mut TcpStream, head: &[u8], mut body: Vec<u8>) -> Op
     // what came in time is what is shown
     let _ = tokio::time::timeout(PAGE_TIME, reading).await;
     body.truncate(length);
-    Some(Page { html, body })
+    Some(Page { html, charset: charset(&kind), body })
+}
+
+/// The charset of a lower-case media type, if it is a plain word.
+fn charset(kind: &[u8]) -> Option<String> {
+    let (_, charset) = std::str::from_utf8(kind).ok()?.split_once("charset=")?;
+    let charset = charset.trim_matches('"');
+    let plain = charset.len() <= 40 && charset.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    (plain && !charset.is_empty()).then(|| charset.to_owned())
 }
 
 #[cfg(test)]
@@ -182,7 +190,10 @@ mod tests {
         .expect_err("403");
         assert_eq!((failure.close.end, failure.status), (End::Refused, Some(403)));
         assert!(failure.close.error.expect("a reason").ends_with("answered 403 No\\x1b[31m"));
-        assert_eq!(failure.page, Some(Page { html: true, body: b"<p>no!".to_vec() }));
+        assert_eq!(
+            failure.page,
+            Some(Page { html: true, charset: Some("utf-8".to_owned()), body: b"<p>no!".to_vec() })
+        );
     }
 
     #[tokio::test]

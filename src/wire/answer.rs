@@ -8,6 +8,8 @@ pub const MAX_PAGE: usize = 16 * 1024;
 pub struct Page {
     /// Whether it is HTML; plain text otherwise.
     pub html: bool,
+    /// Its charset, if it named one.
+    pub charset: Option<String>,
     /// Its bytes, [`MAX_PAGE`] at most.
     pub body: Vec<u8>,
 }
@@ -20,16 +22,20 @@ pub fn response(status: u16, why: &str, page: Option<&Page>, head: bool) -> Vec<
         504 => "Gateway Timeout",
         _ => "Bad Gateway",
     };
-    let (kind, body) = match page {
-        Some(Page { html: true, body }) => {
+    let (mut kind, body) = match page {
+        Some(Page { html: true, body, .. }) => {
             let line = why.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-            ("text/html", [format!("<p>handyproxy: {line}</p><hr>\n").as_bytes(), body].concat())
+            ("text/html".to_owned(), [format!("<p>handyproxy: {line}</p><hr>\n").as_bytes(), body].concat())
         }
-        Some(Page { html: false, body }) => {
-            ("text/plain", [format!("handyproxy: {why}\n\n").as_bytes(), body].concat())
+        Some(Page { body, .. }) => {
+            ("text/plain".to_owned(), [format!("handyproxy: {why}\n\n").as_bytes(), body].concat())
         }
-        None => ("text/plain", format!("handyproxy: {why}\n").into_bytes()),
+        None => ("text/plain".to_owned(), format!("handyproxy: {why}\n").into_bytes()),
     };
+    if let Some(charset) = page.and_then(|page| page.charset.as_ref()) {
+        kind.push_str("; charset=");
+        kind.push_str(charset);
+    }
     let mut answer = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
          Cache-Control: no-store\r\nConnection: close\r\n\r\n",
@@ -67,8 +73,9 @@ mod tests {
 
     #[test]
     fn our_line_cannot_break_a_page() {
-        let page = Page { html: true, body: b"<h1>Denied</h1>".to_vec() };
+        let page = Page { html: true, charset: Some("utf-8".to_owned()), body: b"<h1>Denied</h1>".to_vec() };
         let answer = text(503, "<script>&", Some(&page), false);
+        assert!(answer.contains("\r\nContent-Type: text/html; charset=utf-8\r\n"));
         assert!(answer.ends_with("<p>handyproxy: &lt;script&gt;&amp;</p><hr>\n<h1>Denied</h1>"));
     }
 }
