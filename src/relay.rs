@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 
 use crate::close::{By, Close, End};
 use crate::flow::Flow;
-use crate::sys::{socket, unacked::unacked};
+use crate::sys::queues::unacked;
+use crate::sys::socket;
 use direction::{Direction, Fault};
 use watchdog::Watchdog;
 

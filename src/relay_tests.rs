@@ -182,7 +182,7 @@ async fn what_was_sent_before_an_end_arrives_although_a_reset_follows() {
         let sent = pattern(600_000, 11);
         tokio::time::timeout(Duration::from_secs(5), first.write_all(&sent)).await.expect("room").expect("open");
         first.shutdown().await.expect("open");
-        while crate::sys::unacked::unacked(&first) > 0 {
+        while crate::sys::queues::unacked(&first) > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // closed for good: whatever comes now is answered with a reset

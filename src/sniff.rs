@@ -8,7 +8,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::close::{By, Close, End};
-use crate::sys::socket;
+use crate::sys::{queues, socket};
 use crate::wire::race::{Heard, Race};
 
 /// What one read is asked for: a browser's ClientHello fits.
@@ -16,6 +16,8 @@ const READ: usize = 2048;
 /// A client that ends its side this much later than its last byte has given up; one that does it
 /// earlier has sent all it had to say, and waits for the answer.
 const GIVING_UP: Duration = Duration::from_secs(1);
+/// How often a client is looked at of which no more is read.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What was read of a client so far; all of it goes to the origin first.
 #[derive(Debug)]
@@ -32,6 +34,12 @@ impl Prefix {
     /// Nothing yet; holds `max` bytes at most.
     pub fn new(max: usize) -> Prefix {
         Prefix { bytes: Vec::new(), ended: false, max, last: Instant::now() }
+    }
+
+    /// The client has ended its side just now.
+    fn end(&self) -> Result<(), Close> {
+        let gave_up = self.bytes.is_empty() || self.last.elapsed() > GIVING_UP;
+        if gave_up { Err(Close::new(End::Left, By::Client)) } else { Ok(()) }
     }
 
     fn is_final(&self) -> bool {
@@ -54,7 +62,7 @@ impl Prefix {
             match read {
                 Ok(()) if got == 0 => {
                     self.ended = true;
-                    return if self.bytes.is_empty() { Err(Close::new(End::Left, By::Client)) } else { Ok(()) };
+                    return self.end();
                 }
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(left(error)),
                 _ if got == 0 => {}
@@ -93,15 +101,27 @@ pub async fn sniff(client: &TcpStream, prefix: &mut Prefix, mut race: Race, time
 /// Waits for the client to give up, and goes on holding what it sends meanwhile. Nothing is lost when dropped.
 pub async fn watch(client: &TcpStream, prefix: &mut Prefix) -> Close {
     while !prefix.is_final() {
-        let before = prefix.last;
         if let Err(left) = prefix.read(client).await {
             return left;
         }
-        if prefix.ended && before.elapsed() > GIVING_UP {
-            return Close::new(End::Left, By::Client);
+    }
+    let mut unread = queues::unread(client);
+    // what is not read is only looked at, and its end too
+    while !prefix.ended {
+        tokio::select! {
+            _ = client.ready(Interest::ERROR) => break,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if std::mem::replace(&mut unread, queues::unread(client)) != unread {
+            prefix.last = Instant::now();
+        }
+        if socket::has_ended(client) {
+            if let Err(left) = prefix.end() {
+                return left;
+            }
+            break;
         }
     }
-    // a reset is all that can still be seen without reading on
     match client.ready(Interest::ERROR).await {
         Ok(_) => Close::because(End::Left, By::Client, "connection reset"),
         Err(error) => Close::because(End::Left, By::Client, error),

@@ -3,5 +3,5 @@
 pub mod limits;
 pub mod origin;
 pub mod pipe;
+pub mod queues;
 pub mod socket;
-pub mod unacked;

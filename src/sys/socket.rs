@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::os::fd::{AsFd, AsRawFd};
@@ -104,9 +105,17 @@ pub fn abort_on_close(socket: &TcpStream) {
 
 /// Whether the kernel holds an error for this socket, such as a reset that nobody has read yet.
 pub fn is_broken(socket: &TcpStream) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO).is_ok() && fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLERR))
+    shows(socket, PollFlags::POLLERR)
+}
+
+/// Whether the peer has ended its direction, unread bytes before its end or not.
+pub fn has_ended(socket: &TcpStream) -> bool {
+    shows(socket, PollFlags::from_bits_retain(nix::libc::POLLRDHUP))
+}
+
+fn shows(socket: &TcpStream, flag: PollFlags) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), flag)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok() && fds[0].revents().is_some_and(|shown| shown.contains(flag))
 }
 
 /// Whether the error says that this machine is out of descriptors, memory or ports.

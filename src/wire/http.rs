@@ -95,7 +95,9 @@ fn host_of(authority: &[u8]) -> Option<Host> {
         return Host::parse(authority);
     };
     let (host, port) = (&authority[..colon], &authority[colon + 1..]);
-    (port.len() <= 5 && port.iter().all(u8::is_ascii_digit)).then(|| Host::parse(host))?
+    let digits = port.iter().all(u8::is_ascii_digit);
+    let port_fits = port.is_empty() || std::str::from_utf8(port).is_ok_and(|p| p.parse::<u16>().is_ok());
+    (digits && port_fits).then(|| Host::parse(host))?
 }
 
 #[cfg(test)]
@@ -145,6 +147,8 @@ mod tests {
             b"GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a.example:port\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a.example:99999\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a.example:+80\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a.example\r\n b.example\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost : a.example\r\n\r\n",
             b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
