@@ -101,6 +101,10 @@ fn only_sys_talks_to_the_kernel_and_facts_know_no_runtime() {
     let floors = floors();
     let mut kernel = 0;
     for (top, path) in files() {
+        // tests may do what they like with a socket
+        if path.to_string_lossy().ends_with("_tests.rs") {
+            continue;
+        }
         let code = code(&path);
         // tokio has a module named unix
         let calls = code.replace("unix::", "");
