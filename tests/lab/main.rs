@@ -1,0 +1,21 @@
+//! The lab: handyproxy as a black box between real clients and a scripted upstream.
+//!
+//! Every test builds its own client, gateway and upstream as network namespaces that have no name and end with the test,
+//! redirects with the rules of `iptables/handyproxy-rules`, and drives the program that cargo built. The upstream is a
+//! script, so that it can answer as badly as upstreams do. Needs root; without it every test fails and says so.
+
+mod answers;
+mod capture;
+mod connect;
+mod integrity;
+mod leaving;
+mod life;
+mod log;
+mod names;
+mod resolve;
+mod silence;
+mod stall;
+mod timers;
+mod tunnel;
+
+pub mod support;

@@ -1,0 +1,84 @@
+//! The network of a test: client - gateway - upstream, joined by two cables, IPv4 and IPv6.
+//!
+//! ```text
+//! client eth0 10.1.0.2 fd10:1::2 - lan 10.1.0.1 fd10:1::1 gateway 10.2.0.1 fd10:2::1 wan - eth0 10.2.0.2 fd10:2::2 upstream
+//! ```
+//! Origins exist nowhere: they are only where a client wants to go.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::netns::Netns;
+
+/// An IPv4 origin.
+pub const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
+/// An IPv6 origin, and the family's test bed.
+pub const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9));
+/// Where the upstream proxy listens, unless a test says otherwise.
+pub const UPSTREAM: &str = "10.2.0.2:3128";
+/// The gateway's port.
+pub const PORT: u16 = 8043;
+
+const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/iptables/handyproxy-rules");
+
+/// Three namespaces and the cables between them.
+pub struct Topology {
+    /// Where the programs run that know of no proxy.
+    pub client: Netns,
+    /// Where handyproxy runs, with forwarding on.
+    pub gateway: Netns,
+    /// Where the upstream proxy runs.
+    pub upstream: Netns,
+}
+
+impl Topology {
+    /// Builds the network, without any rule.
+    #[allow(clippy::new_without_default, reason = "what takes the rights of root is no default")]
+    pub fn new() -> Self {
+        let net = Self { client: Netns::new(), gateway: Netns::new(), upstream: Netns::new() };
+        for ns in [&net.client, &net.gateway, &net.upstream] {
+            ns.sysctl("ipv6/conf/default/accept_dad", "0");
+        }
+        net.gateway.sysctl("ipv4/ip_forward", "1");
+        net.gateway.sysctl("ipv6/conf/all/forwarding", "1");
+        net.gateway.ip(&format!(
+            "link set lo up
+             link add lan type veth peer name eth0 netns {}
+             link add wan type veth peer name eth0 netns {}
+             addr add 10.1.0.1/24 dev lan
+             addr add fd10:1::1/64 dev lan nodad
+             addr add 10.2.0.1/24 dev wan
+             addr add fd10:2::1/64 dev wan nodad
+             link set lan up
+             link set wan up
+             ",
+            net.client.path(),
+            net.upstream.path()
+        ));
+        edge(&net.client, 1);
+        edge(&net.upstream, 2);
+        net
+    }
+
+    /// Sends every connection of the client to the gateway's port, with the repository's own rules.
+    pub fn redirect(&self) {
+        self.rules("gateway up -i lan");
+    }
+
+    /// Runs the rules script on the gateway.
+    pub fn rules(&self, arguments: &str) {
+        self.gateway.run(&format!("sh {RULES} {arguments} --port {PORT}"));
+    }
+}
+
+/// One end of a cable: addresses number 2 of network `n`, everything else through number 1.
+fn edge(ns: &Netns, n: u8) {
+    ns.ip(&format!(
+        "link set lo up
+         addr add 10.{n}.0.2/24 dev eth0
+         addr add fd10:{n}::2/64 dev eth0 nodad
+         link set eth0 up
+         route add 0.0.0.0/0 via 10.{n}.0.1
+         route add ::/0 via fd10:{n}::1
+         "
+    ));
+}
