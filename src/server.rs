@@ -31,10 +31,12 @@ pub fn run(config: Config) -> Result<(), String> {
         .thread_name("handyproxy")
         .build()
         .map_err(|e| format!("start the runtime: {e}"))?;
-    let outcome = runtime.block_on(serve(Arc::new(Gateway::new(config)), seats));
+    let gateway = Arc::new(Gateway::new(config));
+    runtime.block_on(serve(gateway.clone(), seats))?;
     // sessions that are still open are dropped here, and report it
     runtime.shutdown_timeout(FAREWELL);
-    outcome
+    tracing::info!("stopped after serving {}", sessions(gateway.stats.opened()));
+    Ok(())
 }
 
 /// How many sessions may be open at once.
@@ -65,8 +67,11 @@ async fn serve(gateway: Arc<Gateway>, count: usize) -> Result<(), String> {
         move |client, peer, seat| session::start(client, peer, gateway.clone(), seat)
     }));
     stop.drain(accepting, &seats, count, config.drain_timeout).await;
-    tracing::info!("stopped after {} sessions", gateway.stats.opened());
     Ok(())
+}
+
+fn sessions(count: u64) -> String {
+    if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }
 }
 
 fn listen(config: &Config) -> Result<TcpListener, String> {
@@ -104,7 +109,8 @@ fn check_mark(config: &Config) {
     if let Err(error) = socket::may_mark(config.mark) {
         let mark = config.mark;
         tracing::warn!(
-            "-mark {mark:#x}: {error}, it needs CAP_NET_ADMIN; rules on this host must leave out our user instead"
+            "-mark {mark:#x}: not set, {error}, it needs CAP_NET_ADMIN; a gateway needs none (say -mark 0), \
+             rules for this host itself can leave out our user instead (--uid)"
         );
     }
 }

@@ -57,25 +57,29 @@ pub fn start(
 ) -> Option<impl Future<Output = ()> + Send + 'static> {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let mut report = Report::new(gateway, Flow::new(peer), seat);
-    match find_origin(&client, peer, &report.gateway) {
-        Ok(origin) => report.flow.origin = Some(origin),
-        Err(close) => {
-            socket::abort_on_close(&client);
-            report.close(close);
-            return None;
-        }
+    if let Err(close) = find_origin(&client, &mut report) {
+        socket::abort_on_close(&client);
+        drop(client);
+        report.close(close);
+        return None;
     }
     Some(live(client, report))
 }
 
 /// The hop that asks where a connection was going; one that was not redirected ends here.
-fn find_origin(client: &TcpStream, peer: SocketAddr, gateway: &Gateway) -> Result<SocketAddr, Close> {
+fn find_origin(client: &TcpStream, report: &mut Report) -> Result<(), Close> {
+    let gateway = &report.gateway;
     #[cfg(debug_assertions)]
     if let Some(origin) = gateway.config.default_origin {
-        return Ok(origin);
+        report.flow.origin = Some(origin);
+        return Ok(());
     }
-    let origin = origin::original_destination(client, peer.ip())
-        .map_err(|error| Close::because(End::Direct, By::Client, format_args!("no original destination: {error}")))?;
+    let peer = report.flow.client;
+    let origin = origin::original_destination(client, peer.ip()).map_err(|error| {
+        let why = format_args!("not redirected, the kernel knows no original destination: {error}");
+        Close::because(End::Direct, By::Client, why)
+    })?;
+    report.flow.origin = Some(origin);
     if origin.port() == gateway.config.local_port && origin::is_local(origin.ip()) {
         return Err(Close::because(End::Direct, By::Client, format_args!("straight to {origin}, not redirected")));
     }
@@ -83,7 +87,7 @@ fn find_origin(client: &TcpStream, peer: SocketAddr, gateway: &Gateway) -> Resul
         let why = "our own connection to the upstream was redirected to us: rules must leave out its mark or user";
         return Err(Close::because(End::Loop, By::Us, why));
     }
-    Ok(origin)
+    Ok(())
 }
 
 #[allow(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice, a third of a tunnel's memory")]
@@ -126,6 +130,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Relay, Close> {
             }
         };
         flow.sniff = Some(flow.started.elapsed());
+        tracing::debug!("{} to {origin}: {heard:?}", flow.client);
     }
     flow.name = heard.name.take();
 
@@ -142,6 +147,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Relay, Close> {
         flow.stage = Stage::Connect;
         let asked = Instant::now();
         let target = flow.target().expect("the origin is known");
+        tracing::debug!("{} to {origin}: CONNECT {target} goes to {addr}", flow.client);
         let opened = upstream::open(&mut stream, addr, &target, heard.protocol == Protocol::Http).await;
         flow.connect = Some(asked.elapsed());
         opened.map(|opened| (stream, opened))

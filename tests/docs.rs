@@ -503,7 +503,7 @@ fn help(columns: Option<&str>) -> String {
 fn flags() -> BTreeMap<String, Option<String>> {
     let mut entries: Vec<String> = Vec::new();
     for line in help(None).lines() {
-        match (line.strip_prefix("      -"), entries.last_mut()) {
+        match (line.strip_prefix("       -"), entries.last_mut()) {
             (Some(flag), _) => entries.push(flag.to_owned()),
             (None, Some(entry)) if line.starts_with("       ") => {
                 entry.push(' ');

@@ -103,7 +103,7 @@ static SETTINGS: &[Setting] = &[
         name: "half-closed-timeout",
         value: "TIME",
         default: "10m",
-        help: "The same for a tunnel of which one side has ended; 0 never does",
+        help: "End a tunnel of which one side has ended and in which nothing has moved for this long; 0 never does",
         set: |c, text| span(text).map(|span| c.half_closed_timeout = span),
     },
     Setting {
@@ -221,9 +221,10 @@ pub fn help() -> String {
         .override_usage("handyproxy [-flag value | -flag=value]...")
         .disable_help_flag(true)
         .disable_version_flag(true)
+        .max_term_width(100)
         .after_help(
             "TIME is written as 1h2m3.5s or 500ms. Exit codes: 0 fine, 1 could not start, 2 bad usage.\n\
-             Netfilter rules: iptables/handyproxy-rules -h. Everything else: man 8 handyproxy.",
+             Netfilter rules: handyproxy-rules -h. Everything else: man 8 handyproxy.",
         );
     for setting in SETTINGS {
         let mut arg = Arg::new(setting.name).long(setting.name).value_name(setting.value).help(setting.help);
@@ -237,7 +238,8 @@ pub fn help() -> String {
     }
     let mut text = command.render_help().to_string();
     for name in SETTINGS.iter().map(|s| s.name).chain(SWITCHES.map(|(name, _)| name)) {
-        text = text.replace(&format!(" --{name}"), &format!(" -{name}"));
+        // as wide as before, so that columns stay columns
+        text = text.replace(&format!(" --{name}"), &format!("  -{name}"));
     }
     text
 }

@@ -42,7 +42,7 @@ impl Signals {
         accepting.abort();
         let _ = accepting.await;
         let open = count - seats.available_permits();
-        tracing::info!("stopping: no more clients, {open} sessions open");
+        tracing::info!("stopping: no more clients; sessions open: {open}");
         let all = u32::try_from(count).unwrap_or(u32::MAX);
         tokio::select! {
             _ = seats.acquire_many(all) => {}

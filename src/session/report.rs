@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Gateway;
-use crate::close::{By, Close, End, Weight};
+use crate::addr::Target;
+use crate::close::{By, Close, End, Stage, Weight};
 use crate::config::UpstreamAddr;
 use crate::flow::Flow;
 use crate::stats::Pass;
@@ -65,8 +66,8 @@ fn write(flow: &Flow, close: &Close, gateway: &Gateway) {
                 origin = flow.origin.map(display),
                 name = flow.name.as_ref().map(|n| display(&n.host)),
                 name_source = flow.name.as_ref().map(|n| display(n.source)),
-                target = flow.target().map(display),
-                upstream = %line.upstream(),
+                target = line.target().map(display),
+                upstream = line.upstream().map(display),
                 stage = %flow.stage,
                 status = flow.status,
                 error = close.error.as_deref(),
@@ -91,9 +92,14 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// What was, or was to be, asked for; nothing where that was never a question.
+    fn target(&self) -> Option<Target<'_>> {
+        self.flow.target().filter(|_| self.flow.stage != Stage::Origin)
+    }
+
     /// The address that was reached, or else the one that was configured.
-    fn upstream(&self) -> Either<SocketAddr, &UpstreamAddr> {
-        Either(self.flow.upstream, self.gateway.upstream.addr())
+    fn upstream(&self) -> Option<Either<SocketAddr, &UpstreamAddr>> {
+        (self.flow.stage != Stage::Origin).then(|| Either(self.flow.upstream, self.gateway.upstream.addr()))
     }
 }
 
@@ -107,10 +113,13 @@ impl fmt::Display for Line<'_> {
         if let Some(name) = &flow.name {
             write!(f, " name={} name_source={}", name.host, name.source)?;
         }
-        if let Some(target) = flow.target() {
+        if let Some(target) = self.target() {
             write!(f, " target={target}")?;
         }
-        write!(f, " upstream={} stage={}", self.upstream(), flow.stage)?;
+        if let Some(upstream) = self.upstream() {
+            write!(f, " upstream={upstream}")?;
+        }
+        write!(f, " stage={}", flow.stage)?;
         if let Some(status) = flow.status {
             write!(f, " status={status}")?;
         }

@@ -24,11 +24,11 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Keeps a fifth back, 512 at most, for pipes, name look-ups and dials that race.
+    /// Keeps a fifth back, 16 to 512, for what a daemon has open, pipes, name look-ups and dials that race.
     pub fn of(descriptors: u64) -> Budget {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX).min(1 << 20);
-        let spare = (descriptors / 5).min(512);
-        Budget { sessions: ((descriptors - spare) / 2).max(1), pipes: spare / 4 }
+        let spare = (descriptors / 5).clamp(16, 512);
+        Budget { sessions: (descriptors.saturating_sub(spare) / 2).max(1), pipes: spare / 4 }
     }
 }
 
@@ -41,7 +41,7 @@ mod tests {
         for descriptors in [0, 3, 16, 200, 1024, 20_000, 1 << 30, u64::MAX] {
             let budget = Budget::of(descriptors);
             assert!(budget.sessions >= 1);
-            assert!(descriptors < 16 || (2 * (budget.sessions + budget.pipes)) as u64 <= descriptors, "{descriptors}");
+            assert!(descriptors < 24 || (2 * (budget.sessions + budget.pipes)) as u64 <= descriptors, "{descriptors}");
         }
         assert_eq!(Budget::of(20_000), Budget { sessions: 9744, pipes: 128 });
     }

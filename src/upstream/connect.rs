@@ -38,7 +38,9 @@ pub async fn open(
     target: &Target<'_>,
     page: bool,
 ) -> Result<Opened, Failure> {
-    let lost = |error| Failure::of(Close::because(End::Hangup, By::Upstream, format_args!("{addr}: {error}")));
+    let lost = |error| {
+        Failure::of(Close::because(End::Hangup, By::Upstream, format_args!("{addr}: reply to CONNECT: {error}")))
+    };
     stream.write_all(&connect::request(target)).await.map_err(lost)?;
     let mut bytes = Vec::with_capacity(READ);
     let mut seen = 0;
