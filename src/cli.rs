@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and what is said when it cannot be done.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use crate::config::{self, Command};
@@ -12,11 +13,11 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
     let config = match Command::parse(words) {
         Ok(Command::Run(config)) => config,
         Ok(Command::Version) => {
-            println!("{VERSION}");
+            say(&format!("{VERSION}\n"));
             return ExitCode::SUCCESS;
         }
         Ok(Command::Help) => {
-            print!("{}", config::help());
+            say(&config::help());
             return ExitCode::SUCCESS;
         }
         Err(mistakes) => {
@@ -27,7 +28,7 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("{VERSION}");
+    say(&format!("{VERSION}\n"));
     log::start(config.log_level);
     match server::run(*config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,4 +38,9 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// To stdout; a reader that has gone away is no reason to fail.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

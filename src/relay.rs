@@ -21,9 +21,6 @@ use crate::sys::socket;
 use direction::{Direction, Fault};
 use watchdog::Watchdog;
 
-/// A side that was reset has this long for each step of what it had sent to be taken by the other.
-const LAST_WORDS: Duration = Duration::from_secs(10);
-
 /// How long nothing may move.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -83,25 +80,18 @@ impl Relay {
                 Some(By::Upstream) => self.up.poll_discard(&self.client, cx),
                 _ => self.up.poll(&self.client, &self.upstream, self.down.is_done(), cx),
             };
+            flow.up = self.up.moved();
+            // before the other direction reads: a broken socket says so once, and then looks like one that ended
+            if let Some(close) = self.judge(&up, By::Client, By::Upstream) {
+                return Poll::Ready(close);
+            }
             let down = match self.deaf {
                 Some(By::Client) => Poll::Pending,
                 _ => self.down.poll(&self.upstream, &self.client, self.up.is_done(), cx),
             };
-            (flow.up, flow.down) = (self.up.moved(), self.down.moved());
-            for (outcome, from, to) in [(&up, By::Client, By::Upstream), (&down, By::Upstream, By::Client)] {
-                let failed = match outcome {
-                    Poll::Ready(Ok(())) => {
-                        self.first.get_or_insert(from);
-                        continue;
-                    }
-                    // all that it sent is read, and no end of it came
-                    Poll::Ready(Err(Fault::From(error))) => Some(Close::because(End::Reset, from, error)),
-                    Poll::Ready(Err(Fault::To(error))) => self.deafen(to, error),
-                    Poll::Pending => continue,
-                };
-                if let Some(close) = failed {
-                    return Poll::Ready(close);
-                }
+            flow.down = self.down.moved();
+            if let Some(close) = self.judge(&down, By::Upstream, By::Client) {
+                return Poll::Ready(close);
             }
             let done = [&up, &down].map(|outcome| matches!(outcome, Poll::Ready(Ok(()))));
             if done == [true, true] {
@@ -119,10 +109,28 @@ impl Relay {
         }
     }
 
-    /// Nothing can be delivered to this side any more. What it sent before may still be on its way, with
-    /// its end or without: reading on will tell.
-    fn deafen(&mut self, side: By, error: &dyn std::fmt::Display) -> Option<Close> {
-        if self.deaf.is_some_and(|deaf| deaf != side) {
+    /// What one direction came to.
+    fn judge(&mut self, outcome: &Poll<Result<(), Fault>>, from: By, to: By) -> Option<Close> {
+        match outcome {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) => {
+                self.first.get_or_insert(from);
+                None
+            }
+            Poll::Ready(Err(Fault::From(error))) => Some(Close::because(End::Reset, from, error)),
+            Poll::Ready(Err(Fault::To(error))) => self.broken(to, error),
+        }
+    }
+
+    /// A side takes no more. If it had ended before, what it sent is whole and is still delivered; EPIPE
+    /// says that it had, read or not. Anything else has torn what it sent.
+    fn broken(&mut self, side: By, error: &std::io::Error) -> Option<Close> {
+        let had_ended = match side {
+            By::Client => self.up.has_ended(),
+            _ => self.down.has_ended(),
+        };
+        let whole = had_ended || error.kind() == std::io::ErrorKind::BrokenPipe;
+        if !whole || self.deaf.is_some_and(|deaf| deaf != side) {
             return Some(Close::because(End::Reset, side, error));
         }
         self.deaf = Some(side);
@@ -165,10 +173,10 @@ impl Relay {
             if limit.is_some_and(|limit| quiet >= limit) {
                 return Poll::Ready(end);
             }
-            for (broken, side) in
-                [(socket::is_broken(&self.client), By::Client), (socket::is_broken(&self.upstream), By::Upstream)]
-            {
-                if broken && let Some(close) = self.deafen(side, &"connection reset") {
+            for (error, side) in [(self.client.take_error(), By::Client), (self.upstream.take_error(), By::Upstream)] {
+                if let Ok(Some(error)) = error
+                    && let Some(close) = self.broken(side, &error)
+                {
                     return Poll::Ready(close);
                 }
             }
@@ -180,9 +188,6 @@ impl Relay {
 
     /// How long nothing may move now, and what it is called when that is over.
     fn limit(&self, limits: Limits, half_closed: bool) -> (Option<Duration>, Close) {
-        if let Some(side) = self.deaf {
-            return (Some(LAST_WORDS), Close::because(End::Reset, side, "connection reset"));
-        }
         if half_closed {
             let limit = [limits.half_closed, limits.idle].into_iter().flatten().min();
             return (limit, Close::new(End::HalfClosed, By::Us));

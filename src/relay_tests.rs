@@ -204,6 +204,70 @@ async fn what_was_sent_before_an_end_arrives_although_a_reset_follows() {
 }
 
 #[tokio::test]
+async fn a_torn_stream_never_looks_like_a_whole_one() {
+    for client_first in [true, false] {
+        let (mut client, mut upstream, mut relay) = tunnel().await;
+        let relaying = tokio::spawn(async move { relay.run(NO_LIMITS, &mut flow()).await });
+        let mut byte = [0];
+        client.write_all(b"a").await.expect("open");
+        upstream.read_exact(&mut byte).await.expect("open");
+        upstream.write_all(b"b").await.expect("open");
+        client.read_exact(&mut byte).await.expect("open");
+        // all of this before the relay runs again: bytes both ways, then a reset without an end
+        let (first, second) = if client_first { (client, upstream) } else { (upstream, client) };
+        first.try_write(b"part of it").expect("room");
+        second.try_write(b"for nobody").expect("room");
+        std::thread::sleep(Duration::from_millis(20));
+        socket::abort_on_close(&first);
+        drop(first);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(is_reset(second).await, "a clean end, client first: {client_first}");
+        assert_eq!(relaying.await.expect("no panic").end, End::Reset);
+    }
+}
+
+#[tokio::test]
+async fn urgent_data_stays_in_its_place_and_stops_nothing() {
+    for (before, after) in [(3, 3), (60_000, 60_000), (200_000, 1)] {
+        let listener = socket::listen(0, None).expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let (client, accepted) = tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accept());
+        let (mut client, client_side) = (client.expect("listening"), accepted.expect("connected").0);
+        let (mut upstream, upstream_side) = pair().await;
+        let mut relay = Relay::new(client_side, upstream_side);
+        let relaying = tokio::spawn(async move { relay.run(NO_LIMITS, &mut flow()).await });
+        let wanted = [pattern(before, 3), vec![b'!'], pattern(after, 5)].concat();
+        client.write_all(&wanted[..before]).await.expect("open");
+        client.writable().await.expect("open");
+        while socket2::SockRef::from(&client).send_out_of_band(b"!").is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        client.write_all(&wanted[before + 1..]).await.expect("open");
+        let mut got = vec![0; wanted.len()];
+        let reading = tokio::time::timeout(Duration::from_secs(10), upstream.read_exact(&mut got)).await;
+        reading.expect("it does not stop at the mark").expect("open");
+        assert!(got == wanted, "bytes differ for {before} {after}");
+        client.shutdown().await.expect("open");
+        assert_eq!(read_all(&mut upstream).await, b"");
+        drop(upstream);
+        assert_eq!(relaying.await.expect("no panic").end, End::Done);
+    }
+}
+
+#[tokio::test]
+async fn the_half_closed_clock_starts_at_the_end_of_a_side() {
+    let limits = Limits { idle: Some(Duration::from_secs(4)), half_closed: Some(Duration::from_millis(1200)) };
+    let (mut client, mut upstream, mut relay) = tunnel().await;
+    let relaying = tokio::spawn(async move { relay.run(limits, &mut flow()).await });
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    client.shutdown().await.expect("open");
+    assert_eq!(read_all(&mut upstream).await, b"");
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(!relaying.is_finished(), "it counted the silence before the end");
+    assert_eq!(relaying.await.expect("no panic"), Close::new(End::HalfClosed, By::Us));
+}
+
+#[tokio::test]
 async fn a_tunnel_that_is_dropped_resets_both() {
     let (client, upstream, relay) = tunnel().await;
     drop(relay);

@@ -4,7 +4,7 @@ mod accept;
 mod stop;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -14,8 +14,10 @@ use crate::session::{self, Gateway};
 use crate::sys::limits::{self, Budget};
 use crate::sys::{origin, pipe, socket};
 
-/// How long what cannot be dropped at once, a name look-up, may hold up the end.
-const FAREWELL: Duration = Duration::from_millis(200);
+/// How long sessions that are cut may take to report it.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// How long the start may wait for the upstream's name.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
 /// Serves until a signal, then drains.
 ///
@@ -32,9 +34,16 @@ pub fn run(config: Config) -> Result<(), String> {
         .build()
         .map_err(|e| format!("start the runtime: {e}"))?;
     let gateway = Arc::new(Gateway::new(config));
-    runtime.block_on(serve(gateway.clone(), seats))?;
-    // sessions that are still open are dropped here, and report it
-    runtime.shutdown_timeout(FAREWELL);
+    let free = Arc::new(Semaphore::new(seats));
+    let outcome = runtime.block_on(serve(gateway.clone(), free.clone(), seats));
+    // sessions that are still open are dropped by this, each reports it and gives back its seat; a name
+    // look-up that hangs is left behind
+    runtime.shutdown_background();
+    let start = Instant::now();
+    while free.available_permits() < seats && start.elapsed() < FAREWELL {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    outcome?;
     tracing::info!("stopped after serving {}", sessions(gateway.stats.opened()));
     Ok(())
 }
@@ -52,7 +61,7 @@ fn seats(config: &Config, budget: Budget, descriptors: u64) -> usize {
     }
 }
 
-async fn serve(gateway: Arc<Gateway>, count: usize) -> Result<(), String> {
+async fn serve(gateway: Arc<Gateway>, seats: Arc<Semaphore>, count: usize) -> Result<(), String> {
     let config = &gateway.config;
     let stop = stop::Signals::watch().map_err(|e| format!("watch for signals: {e}"))?;
     let listener = listen(config)?;
@@ -61,13 +70,11 @@ async fn serve(gateway: Arc<Gateway>, count: usize) -> Result<(), String> {
     let local = listener.local_addr().map_err(|e| format!("listen on port {}: {e}", config.local_port))?;
     tracing::info!("listening on {local}, upstream {}; room for {count} sessions", config.upstream_proxy);
 
-    let seats = Arc::new(Semaphore::new(count));
     let accepting = tokio::spawn(accept::accept(listener, seats.clone(), {
         let gateway = gateway.clone();
         move |client, peer, seat| session::start(client, peer, gateway.clone(), seat)
     }));
-    stop.drain(accepting, &seats, count, config.drain_timeout).await;
-    Ok(())
+    stop.drain(accepting, &seats, count, config.drain_timeout).await
 }
 
 fn sessions(count: u64) -> String {
@@ -88,7 +95,8 @@ fn listen(config: &Config) -> Result<TcpListener, String> {
 /// An upstream that is this very listener would feed us our own tunnels.
 async fn check_upstream(gateway: &Gateway) -> Result<(), String> {
     let config = &gateway.config;
-    match gateway.upstream.addresses().await {
+    let answer = tokio::time::timeout(FIRST_ANSWER, gateway.upstream.addresses()).await;
+    match answer.unwrap_or_else(|_| Err(std::io::Error::other("the upstream's name is still being resolved"))) {
         Ok(addrs) => {
             let own = addrs.iter().find(|a| a.port() == config.local_port && origin::is_local(a.ip()));
             own.map_or(Ok(()), |own| {

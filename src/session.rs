@@ -84,7 +84,8 @@ fn find_origin(client: &TcpStream, report: &mut Report) -> Result<(), Close> {
         return Err(Close::because(End::Direct, By::Client, format_args!("straight to {origin}, not redirected")));
     }
     if gateway.upstream.is_at(origin) && origin::is_local(peer.ip()) {
-        let why = "our own connection to the upstream was redirected to us: rules must leave out its mark or user";
+        let why = "a connection of this host to the upstream was redirected, most likely our own: \
+                   rules must leave out its mark or user, and the upstream";
         return Err(Close::because(End::Loop, By::Us, why));
     }
     Ok(())

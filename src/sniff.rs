@@ -56,8 +56,9 @@ impl Prefix {
             let mut got = 0;
             let read = client.try_io(Interest::READABLE, || {
                 got = socket::read(client, &mut chunk[..room])?;
-                // a short read leaves the socket dry (man 7 epoll), so the readiness can go without another one
-                if 0 < got && got < room { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+                // a short read leaves the socket dry (man 7 epoll), unless it stopped at the mark of urgent data
+                let dry = 0 < got && got < room && queues::unread(client) == 0;
+                if dry { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
             });
             match read {
                 Ok(()) if got == 0 => {

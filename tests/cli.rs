@@ -1,8 +1,8 @@
 //! The program from outside: words in, lines and exit codes out.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Output, Stdio};
@@ -169,6 +169,61 @@ fn under_the_journal_a_line_is_a_message_with_a_field_for_each_fact() {
         assert!(entry.contains(wanted), "no {wanted:?} in {entry:?}");
     }
     std::fs::remove_dir_all(&folder).expect("the scratch folder");
+}
+
+/// An upstream that opens every tunnel and then says nothing.
+fn opening_upstream() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a client");
+            let mut request = [0; 512];
+            assert!(stream.read(&mut request).expect("a request") > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nhi").expect("still read");
+            open.push(stream);
+        }
+    });
+    addr
+}
+
+#[test]
+fn every_session_that_a_stop_cuts_is_reported() {
+    const TUNNELS: usize = 300;
+    let log = std::env::temp_dir().join(format!("handyproxy-drain-{}", std::process::id()));
+    let port = free_port();
+    let line = format!("-local-port {port} -upstream-proxy {} -drain-timeout 0", opening_upstream());
+    let mut child = handyproxy(&line)
+        .args(["-default-origin", "203.0.113.9:443"])
+        .stdout(Stdio::null())
+        .stderr(File::create(&log).expect("a scratch file"))
+        .spawn()
+        .expect("the binary runs");
+    let said = || std::fs::read_to_string(&log).expect("the scratch file");
+    while !said().contains("listening on") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut clients: Vec<_> =
+        (0..TUNNELS).map(|_| TcpStream::connect(("127.0.0.1", port)).expect("it listens")).collect();
+    for client in &mut clients {
+        client.read_exact(&mut [0; 2]).expect("an open tunnel");
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
+    assert!(child.wait().expect("it ends").success());
+    let said = said();
+    assert_eq!(said.matches("session end=drained by=us").count(), TUNNELS);
+    assert!(said.lines().last().expect("lines").contains("stopped after serving 300 sessions"), "{said}");
+    std::fs::remove_file(&log).expect("the scratch file");
+}
+
+#[test]
+fn help_for_a_reader_that_has_gone_away_is_no_failure() {
+    let mut child = handyproxy("-h").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
 #[test]

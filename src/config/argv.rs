@@ -29,7 +29,7 @@ pub fn split(
 ) -> (Vec<Given>, Vec<Mistake>) {
     let mut given = Vec::new();
     let mut mistakes = Vec::new();
-    let mut words = words.into_iter();
+    let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
         let mut wrong = |why: &str| mistakes.push(Mistake { given: word.clone(), why: why.to_owned() });
         if word == "--" {
@@ -51,9 +51,12 @@ pub fn split(
             None => (flag, None),
         };
         let value = match (kind(name), value) {
-            (None, _) => {
+            (None, value) => {
                 wrong("unknown flag");
                 // most likely its value
+                if value.is_none() {
+                    words.next_if(|next| !next.starts_with('-'));
+                }
                 continue;
             }
             (_, Some(value)) => value,
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named() {
-        assert_eq!(run("-nope -port 1 --nix=3 -time").1, ["-nope", "--nix=3", "-time"]);
+        assert_eq!(run("-nope 5 -port 1 --nix=3 -time").1, ["-nope", "--nix=3", "-time"]);
         assert_eq!(run("---port 1 -=x").1, ["---port", "1"]);
         assert_eq!(run("-port 1 word -port 2"), (vec![("port".into(), "1".into())], vec!["word".into()]));
         assert_eq!(run("-- a b").1, ["a", "b"]);

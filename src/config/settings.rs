@@ -294,7 +294,12 @@ fn number(text: &str) -> Result<i64, String> {
         [b'0', _, ..] => (8, &lower[1..]),
         _ => (10, &lower[..]),
     };
-    if digits.starts_with(['-', '+']) || digits.ends_with('_') || digits.contains("__") {
+    // an underscore may follow a prefix, not open a number
+    if digits.starts_with(['-', '+'])
+        || (radix == 10 && digits.starts_with('_'))
+        || digits.ends_with('_')
+        || digits.contains("__")
+    {
         return Err(bad());
     }
     i64::from_str_radix(&format!("{sign}{}", digits.replace('_', "")), radix).map_err(|_| bad())
@@ -329,7 +334,7 @@ fn upstream(text: &str) -> Result<UpstreamAddr, String> {
         None => (text, None),
     };
     let port = match port_text {
-        Some(text) => port(text).map_err(|why| bad(&why))?,
+        Some(text) => text.parse().ok().filter(|&p| p > 0).ok_or_else(|| bad("the port is not 1 to 65535"))?,
         None => UPSTREAM_PORT,
     };
     let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
@@ -455,7 +460,7 @@ mod tests {
         {
             assert_eq!(number(text), Ok(wanted), "{text}");
         }
-        for text in ["", "-", "1.5", "0x", "1__0", "_", "--1", "1_", "a", "09"] {
+        for text in ["", "-", "1.5", "0x", "1__0", "_", "--1", "1_", "a", "09", "_1"] {
             assert!(number(text).is_err(), "{text}");
         }
     }

@@ -11,6 +11,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::sys::pipe::Pipe;
+use crate::sys::queues::unread;
 use crate::sys::socket;
 
 /// A read that brings this much is the start of bulk; below it a copy costs less than two splices.
@@ -89,6 +90,11 @@ impl Direction {
         !matches!(self.held, Held::Nothing)
     }
 
+    /// Whether the source has ended; bytes may still be held.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Whether the destination was told that the source has ended.
     pub(super) fn is_done(&self) -> bool {
         self.done
@@ -142,7 +148,7 @@ impl Direction {
                 return Poll::Pending;
             }
             match self.pipe() {
-                Some(pipe) => self.splice(from, pipe)?,
+                Some(pipe) => self.splice(from, to, pipe)?,
                 None => self.copy(from, to)?,
             }
         }
@@ -189,8 +195,22 @@ impl Direction {
     }
 
     /// Socket to pipe; handing on is the next round's work.
-    fn splice(&mut self, from: &TcpStream, mut pipe: Pipe) -> Result<(), Fault> {
-        let filled = from.try_io(Interest::READABLE, || pipe.fill(from));
+    fn splice(&mut self, from: &TcpStream, to: &TcpStream, mut pipe: Pipe) -> Result<(), Fault> {
+        let mut at_mark = false;
+        let filled = from.try_io(Interest::READABLE, || {
+            let filled = pipe.fill(from);
+            let nothing = match &filled {
+                Ok(filled) => *filled == 0,
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            };
+            // splice never passes the mark of urgent data; a read does
+            at_mark = nothing && unread(from) > 0;
+            if at_mark { Ok(0) } else { filled }
+        });
+        if at_mark {
+            pipe.give_back();
+            return self.copy(from, to);
+        }
         self.held = Held::Piped(pipe);
         match filled {
             Ok(0) => self.ended = true,
@@ -210,8 +230,9 @@ impl Direction {
             let mut got = 0;
             let read = from.try_io(Interest::READABLE, || {
                 got = socket::read(from, buffer)?;
-                // a short read leaves the socket dry (man 7 epoll), so the readiness can go without another one
-                if 0 < got && got < buffer.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+                // a short read leaves the socket dry (man 7 epoll), unless it stopped at the mark of urgent data
+                let dry = 0 < got && got < buffer.len() && unread(from) == 0;
+                if dry { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
             });
             match read {
                 Ok(()) if got == 0 => self.ended = true,

@@ -19,6 +19,7 @@ pub(super) struct Watchdog {
     /// Bytes that had moved at the last tick.
     moved: u64,
     quiet_since: Option<Instant>,
+    limit: Option<Duration>,
 }
 
 impl Watchdog {
@@ -43,6 +44,10 @@ impl Watchdog {
             self.quiet_since = Some(now);
             Box::pin(tokio::time::sleep(tick.unwrap_or(STUCK_TICK)))
         });
+        // silence counts from where its limit began
+        if std::mem::replace(&mut self.limit, limit) != limit {
+            self.quiet_since = Some(now);
+        }
         if let Some(tick) = tick
             && sleep.deadline() > now + tick
         {

@@ -34,10 +34,10 @@ impl Signals {
         seats: &Semaphore,
         count: usize,
         limit: Duration,
-    ) {
+    ) -> Result<(), String> {
         tokio::select! {
             () = self.next() => {}
-            outcome = &mut accepting => tracing::error!("accepting has ended by itself: {outcome:?}"),
+            outcome = &mut accepting => return Err(format!("accepting has ended by itself: {outcome:?}")),
         }
         accepting.abort();
         let _ = accepting.await;
@@ -49,5 +49,6 @@ impl Signals {
             () = tokio::time::sleep(limit) => tracing::info!("stopping: time is up"),
             () = self.next() => tracing::info!("stopping: at once"),
         }
+        Ok(())
     }
 }

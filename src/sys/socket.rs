@@ -65,13 +65,15 @@ pub fn may_mark(mark: u32) -> io::Result<()> {
     Socket::new(Domain::IPV4, Type::STREAM, None)?.set_mark(mark)
 }
 
-/// No Nagle; a dead peer is noticed after its keepalive probes, with data under way just as soon.
+/// No Nagle; urgent data stays in its place; a dead peer is noticed after its keepalive probes. No
+/// TCP_USER_TIMEOUT: the kernel would apply it also to a peer that is alive and keeps its window closed,
+/// such as a download that somebody has paused.
 fn tune(socket: &Socket, keepalive: Option<Duration>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    socket.set_out_of_band_inline(true)?;
     if let Some(idle) = keepalive {
         let probing = TcpKeepalive::new().with_time(idle).with_interval(idle).with_retries(PROBES);
         socket.set_tcp_keepalive(&probing)?;
-        socket.set_tcp_user_timeout(Some(idle * (PROBES + 1)))?;
     }
     Ok(())
 }
@@ -101,12 +103,6 @@ pub fn finish(socket: &TcpStream) {
 /// Makes the coming close a reset: for the peer nothing that is on its way can be mistaken for whole.
 pub fn abort_on_close(socket: &TcpStream) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
-}
-
-/// Whether the kernel holds an error for this socket, such as a reset that nobody has read yet.
-pub fn is_broken(socket: &TcpStream) -> bool {
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO).is_ok() && fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLERR))
 }
 
 /// Whether the peer has ended its direction or broken it, unread bytes before that or not.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::{UpstreamAddr, UpstreamHost};
@@ -17,6 +18,8 @@ use crate::config::{UpstreamAddr, UpstreamHost};
 const FRESH: Duration = Duration::from_secs(30);
 /// A failure is believed for this long, so that a dead resolver is not asked once per connection.
 const FAILED: Duration = Duration::from_secs(1);
+/// A client whose upstream cannot be reached waits this long for a newer answer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The addresses behind one name.
 #[derive(Debug)]
@@ -24,9 +27,9 @@ pub(super) struct Resolver {
     name: String,
     port: u16,
     state: Mutex<State>,
-    /// Held by whoever asks while nothing is known.
-    first: tokio::sync::Mutex<()>,
     asking: AtomicBool,
+    /// Told at the end of each look-up.
+    answered: Notify,
 }
 
 #[derive(Debug)]
@@ -55,8 +58,8 @@ impl Resolver {
             name,
             port: addr.port,
             state: Mutex::new(state),
-            first: tokio::sync::Mutex::new(()),
             asking: AtomicBool::new(false),
+            answered: Notify::new(),
         }
     }
 
@@ -70,46 +73,61 @@ impl Resolver {
 
     /// The addresses, in the order in which to try them.
     pub(super) async fn addresses(self: &Arc<Self>) -> io::Result<Arc<[SocketAddr]>> {
-        if let Some(known) = self.usable() {
-            return known;
-        }
-        let _guard = self.first.lock().await;
-        match self.usable() {
-            Some(known) => known,
-            None => self.ask().await,
+        loop {
+            if let Some(usable) = self.usable() {
+                return usable;
+            }
+            self.answer().await;
         }
     }
 
-    /// Asks now, and says where the name points if that is elsewhere than `addrs`.
+    /// Asks anew, and says where the name points if that is elsewhere than `addrs`.
     pub(super) async fn moved_from(self: &Arc<Self>, addrs: &Arc<[SocketAddr]>) -> Option<Arc<[SocketAddr]>> {
-        match &*self.state() {
+        let just_asked = match &*self.state() {
             State::Fixed(_) => return None,
-            // somebody asked just now
-            State::Known { addrs: now, at, .. } if at.elapsed() < FAILED => {
-                return (now != addrs).then(|| now.clone());
-            }
-            _ => {}
+            State::Known { at, .. } => at.elapsed() < FAILED,
+            State::Failed { .. } | State::Never => false,
+        };
+        if !just_asked {
+            let _ = tokio::time::timeout(PATIENCE, self.answer()).await;
         }
-        self.ask().await.ok().filter(|now| now != addrs)
+        self.known().filter(|now| now != addrs)
     }
 
     /// What can be used without waiting; has an aged answer asked for anew.
     fn usable(self: &Arc<Self>) -> Option<io::Result<Arc<[SocketAddr]>>> {
-        match &*self.state() {
-            State::Fixed(addrs) => Some(Ok(addrs.clone())),
-            State::Known { addrs, at, .. } => {
-                if at.elapsed() >= FRESH && !self.asking.swap(true, Ordering::AcqRel) {
-                    let resolver = self.clone();
-                    tokio::spawn(async move {
-                        let _ = resolver.ask().await;
-                        resolver.asking.store(false, Ordering::Release);
-                    });
-                }
-                Some(Ok(addrs.clone()))
-            }
-            State::Failed { why, at } if at.elapsed() < FAILED => Some(Err(io::Error::other(why.clone()))),
-            State::Failed { .. } | State::Never => None,
+        let usable = match &*self.state() {
+            State::Fixed(addrs) => return Some(Ok(addrs.clone())),
+            State::Known { addrs, at, .. } if at.elapsed() < FRESH => return Some(Ok(addrs.clone())),
+            State::Known { addrs, .. } => addrs.clone(),
+            State::Failed { why, at } if at.elapsed() < FAILED => return Some(Err(io::Error::other(why.clone()))),
+            State::Failed { .. } | State::Never => return None,
+        };
+        self.start_asking();
+        Some(Ok(usable))
+    }
+
+    /// The end of the look-up that is under way, or of one that begins now.
+    async fn answer(self: &Arc<Self>) {
+        let answered = self.answered.notified();
+        tokio::pin!(answered);
+        // from here on no end is missed
+        answered.as_mut().enable();
+        self.start_asking();
+        answered.await;
+    }
+
+    /// One look-up at a time, in a task of its own: it outlives whoever wanted it.
+    fn start_asking(self: &Arc<Self>) {
+        if self.asking.swap(true, Ordering::AcqRel) {
+            return;
         }
+        let resolver = self.clone();
+        tokio::spawn(async move {
+            let _ = resolver.ask().await;
+            resolver.asking.store(false, Ordering::Release);
+            resolver.answered.notify_waiters();
+        });
     }
 
     /// Asks the system and remembers the answer.

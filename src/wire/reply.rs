@@ -23,7 +23,8 @@ pub enum Reply {
     },
 }
 
-/// Looks at everything that was read since the last reply; says `Bad` at the first impossible byte.
+/// Looks at everything that was read since the last reply; says `Bad` at the first byte that cannot open
+/// an HTTP/1 reply, and of a whole head whose status line is none.
 /// The first `seen` bytes are known to hold no end of a head, so that a drip costs no quadratic work.
 pub fn scan(bytes: &[u8], seen: usize) -> Reply {
     const VERSION: &[u8] = b"HTTP/1.";

@@ -135,6 +135,8 @@ fn vanish(from_client: bool, bytes_under_way: bool) {
     let (ns, mut other) = if from_client { (&scene.net.client, up) } else { (&scene.net.upstream, client) };
     ns.run("ip link set eth0 down");
     if bytes_under_way {
+        // some seconds and not a quarter of an hour, see man 7 tcp
+        scene.net.gateway.sysctl("ipv4/tcp_retries2", "4");
         other.send("is anybody there?");
     }
     let since = Instant::now();
@@ -165,6 +167,18 @@ fn a_client_that_vanishes_with_bytes_under_way_is_noticed() {
 #[test]
 fn an_upstream_that_vanishes_with_bytes_under_way_is_noticed() {
     vanish(false, true);
+}
+
+#[test]
+fn a_reader_that_pauses_for_long_is_not_given_up() {
+    let scene = Scene::new("-keepalive 1s");
+    let (mut client, mut up) = scene.tunnel();
+    let count = up.fill(Duration::from_millis(500));
+    // longer than all keepalive probes together
+    thread::sleep(Duration::from_secs(13));
+    client.expect_filling(count);
+    client.send("still here");
+    up.expect("still here");
 }
 
 #[test]
