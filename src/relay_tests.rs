@@ -228,6 +228,7 @@ async fn a_torn_stream_never_looks_like_a_whole_one() {
 
 #[tokio::test]
 async fn urgent_data_stays_in_its_place_and_stops_nothing() {
+    pipe::allow(64);
     for (before, after) in [(3, 3), (60_000, 60_000), (200_000, 1)] {
         let listener = socket::listen(0, None).expect("a free port");
         let port = listener.local_addr().expect("bound").port();
@@ -237,12 +238,13 @@ async fn urgent_data_stays_in_its_place_and_stops_nothing() {
         let mut relay = Relay::new(client_side, upstream_side);
         let relaying = tokio::spawn(async move { relay.run(NO_LIMITS, &mut flow()).await });
         let wanted = [pattern(before, 3), vec![b'!'], pattern(after, 5)].concat();
-        client.write_all(&wanted[..before]).await.expect("open");
+        // wait until the relay waits, then send all of it before the relay runs again
+        tokio::time::sleep(Duration::from_millis(50)).await;
         client.writable().await.expect("open");
-        while socket2::SockRef::from(&client).send_out_of_band(b"!").is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        client.write_all(&wanted[before + 1..]).await.expect("open");
+        assert_eq!(client.try_write(&wanted[..before]).expect("room"), before);
+        assert_eq!(socket2::SockRef::from(&client).send_out_of_band(b"!").expect("room"), 1);
+        assert_eq!(client.try_write(&wanted[before + 1..]).expect("room"), after);
+        std::thread::sleep(Duration::from_millis(30));
         let mut got = vec![0; wanted.len()];
         let reading = tokio::time::timeout(Duration::from_secs(10), upstream.read_exact(&mut got)).await;
         reading.expect("it does not stop at the mark").expect("open");
