@@ -444,8 +444,9 @@ fn installs(words: &[&str]) {
 // ---- the quick start's ends
 
 fn quickstart(program: &str) -> Command {
-    let mut command = Command::new(QUICKSTART);
-    command.env("HANDYPROXY_BIN", program).process_group(0);
+    // a run in the background may have been told to ignore ^C, and a shell cannot undo that
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", QUICKSTART]).env("HANDYPROXY_BIN", program).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
