@@ -4,17 +4,22 @@
 
 pub mod argv;
 pub mod duration;
-mod ports;
+mod routes;
+mod secret;
 mod settings;
+mod upstreams;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::addr::Host;
+use crate::pattern::Ports;
 
-pub use ports::Ports;
+pub use routes::{DialBy, Route, Via};
+pub use secret::Secret;
 pub use settings::help;
+pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
 
 /// What to do.
 #[derive(Debug)]
@@ -89,6 +94,29 @@ impl fmt::Display for UpstreamAddr {
             UpstreamHost::Name(host) => write!(f, "{host}:{}", self.port),
             UpstreamHost::Ip(ip) => SocketAddr::new(*ip, self.port).fmt(f),
         }
+    }
+}
+
+/// Where a setting stands: `file:line`, or the flag.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Place(std::sync::Arc<str>);
+
+impl Place {
+    /// From its text.
+    pub fn new(text: impl Into<std::sync::Arc<str>>) -> Place {
+        Place(text.into())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

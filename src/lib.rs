@@ -9,7 +9,7 @@
 //! 4 hops     sniff upstream refuse relay
 //! 3 seams    stats
 //! 2 settings config
-//! 1 facts    flow wire sys
+//! 1 facts    flow pattern wire sys
 //! 0 words    addr close
 //! ```
 
@@ -19,6 +19,7 @@ pub mod close;
 pub mod config;
 pub mod flow;
 pub mod log;
+pub mod pattern;
 pub mod refuse;
 pub mod relay;
 pub mod server;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::{Arg, ArgAction};
 
 use super::argv::{self, Given, Kind};
-use super::{Command, Config, LogLevel, Mistake, Ports, UpstreamAddr, UpstreamHost, duration};
+use super::{Command, Config, LogLevel, Mistake, UpstreamAddr, UpstreamHost, duration};
 use crate::addr::Host;
+use crate::pattern::Ports;
 
 /// One setting.
 struct Setting {

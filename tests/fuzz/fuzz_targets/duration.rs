@@ -1,7 +1,8 @@
 //! A duration: no panic, no endless loop; whole command lines come along.
 #![no_main]
 
-use handyproxy::config::{Command, Ports, duration};
+use handyproxy::config::{Command, duration};
+use handyproxy::pattern::Ports;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
