@@ -1,13 +1,20 @@
-//! Settings, checked and immutable: what the flags (and later the file) say, made sound.
+//! Settings, checked and immutable: what flags and file say, made sound. Nothing is opened but the files that are named.
 //!
-//! Every setting stands once, in the table of `settings`; flags are keys of the same names.
+//! Every setting stands once, in the table of `settings`; flags and keys have the same names, and a flag wins.
 
 pub mod argv;
+mod command;
+mod draft;
 pub mod duration;
+mod file;
+mod help;
+mod permissions;
 mod routes;
 mod secret;
 mod settings;
+mod shown;
 mod upstreams;
+mod values;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -17,28 +24,60 @@ use crate::addr::Host;
 use crate::pattern::Ports;
 
 pub use routes::{DialBy, Route, Via};
+pub use help::help;
 pub use secret::Secret;
-pub use settings::help;
-pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
+pub use shown::{route_shown, shown, via};
+pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings, has_certificates};
 
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
     /// Serve.
     Run(Box<Config>),
+    /// Print the settings in force.
+    Check(Box<Config>),
+    /// Tell how a connection would be routed.
+    Explain(Box<Config>, Question),
+    /// Tell the running daemon to read its settings again.
+    Reload(Box<Config>),
     /// Print the version.
     Version,
     /// Print the flags.
     Help,
 }
 
+/// A connection that might be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Where it would come from.
+    pub client: IpAddr,
+    /// Where it would want to go.
+    pub origin: SocketAddr,
+    /// The name that would be seen.
+    pub name: Option<Host>,
+}
+
 /// All settings.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that was read, as it was named.
+    pub file: Option<String>,
+    /// The words that all this was read from.
+    words: Vec<String>,
+    /// Each setting with the text that it came from.
+    texts: Vec<(&'static str, String)>,
     /// The port that rules redirect to.
     pub local_port: u16,
-    /// The upstream.
-    pub upstream_proxy: UpstreamAddr,
+    /// Every upstream, one at least.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// The number of the one that takes what matches no route.
+    pub default_upstream: usize,
+    /// In the order in which they are tried.
+    pub routes: Vec<Route>,
+    /// Whether a name that matches no route counts only if it resolves to the origin's address.
+    pub verify_name: bool,
+    /// Addresses to dial from, where the upstream has none of its own; empty lets the kernel choose.
+    pub source: Vec<IpAddr>,
     /// From accept to the open tunnel, sniffing apart.
     pub dial_timeout: Duration,
     /// How long to wait for a name; `None` does not look for one.
@@ -153,11 +192,74 @@ impl fmt::Display for Mistake {
 }
 
 impl Command {
-    /// Reads the words behind the program's name.
+    /// Reads the words behind the program's name, and the file that they name.
     ///
     /// # Errors
-    /// Every mistake at once, in the order in which they stand.
+    /// Every mistake at once, in the order in which they stand: words, file, flags.
     pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Command, Vec<Mistake>> {
-        settings::parse(words)
+        command::parse(words.into_iter().collect())
     }
+}
+
+impl Config {
+    /// Reads the same words and the same file again.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn again(&self) -> Result<Config, Vec<Mistake>> {
+        match command::parse(self.words.clone())? {
+            Command::Run(config) => Ok(*config),
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// Whether there is more than one way to go, so that it is worth saying which one was taken.
+    pub fn has_ways(&self) -> bool {
+        !self.routes.is_empty() || self.upstreams.iter().any(UpstreamSettings::is_named)
+    }
+
+    fn empty() -> Config {
+        Config {
+            file: None,
+            words: Vec::new(),
+            texts: Vec::new(),
+            local_port: 0,
+            upstreams: Vec::new(),
+            default_upstream: 0,
+            routes: Vec::new(),
+            verify_name: false,
+            source: Vec::new(),
+            dial_timeout: Duration::ZERO,
+            sniff_timeout: None,
+            sniff_max_bytes: 0,
+            sniff_http_ports: Ports::default(),
+            sniff_tls_ports: Ports::default(),
+            server_first_ports: Ports::default(),
+            idle_timeout: None,
+            half_closed_timeout: None,
+            keepalive: None,
+            max_sessions: 0,
+            drain_timeout: Duration::ZERO,
+            mark: 0,
+            log_level: LogLevel::Info,
+            #[cfg(debug_assertions)]
+            default_origin: None,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        match command::parse(Vec::new()) {
+            Ok(Command::Run(config)) => *config,
+            _ => unreachable!("no words are no mistake, a test reads the defaults"),
+        }
+    }
+}
+
+/// Every key of the file: its table (nothing, `upstream` or `route`) and its name.
+pub fn keys() -> Vec<(&'static str, &'static str)> {
+    let top = settings::SETTINGS.iter().map(|setting| ("", setting.name));
+    let upstream = draft::UPSTREAM_KEYS.into_iter().map(|key| ("upstream", key));
+    top.chain(upstream).chain(draft::ROUTE_KEYS.into_iter().map(|key| ("route", key))).collect()
 }

@@ -22,24 +22,35 @@ pub enum Kind {
     Switch,
 }
 
-/// Splits words into flags; `kind` knows the names. Mistakes are collected and reading goes on behind them.
-pub fn split(
-    words: impl IntoIterator<Item = String>,
-    kind: impl Fn(&str) -> Option<Kind>,
-) -> (Vec<Given>, Vec<Mistake>) {
+/// What a command line consists of.
+#[derive(Debug, Default)]
+pub struct Words {
+    /// Its flags.
+    pub given: Vec<Given>,
+    /// What is wrong with it.
+    pub mistakes: Vec<Mistake>,
+    /// The words behind the flags.
+    pub rest: Vec<String>,
+}
+
+/// Splits words into flags and at most `extra` words behind them; `kind` knows the names. Mistakes are collected
+/// and reading goes on behind them.
+pub fn split(words: impl IntoIterator<Item = String>, extra: usize, kind: impl Fn(&str) -> Option<Kind>) -> Words {
     let mut given = Vec::new();
     let mut mistakes = Vec::new();
+    let mut rest = Vec::new();
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
         let mut wrong = |why: &str| mistakes.push(Mistake { given: word.clone(), why: why.to_owned() });
         if word == "--" {
-            for extra in words {
-                mistakes.push(unexpected(extra));
-            }
+            rest.extend(words);
             break;
         }
         let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|_| word != "-") else {
-            mistakes.push(unexpected(word));
+            rest.push(word);
+            if extra > 0 {
+                rest.extend(words);
+            }
             break;
         };
         if flag.is_empty() || flag.starts_with(['-', '=']) {
@@ -71,7 +82,9 @@ pub fn split(
         };
         given.push(Given { name: name.to_owned(), value });
     }
-    (given, mistakes)
+    mistakes.extend(rest.iter().skip(extra).cloned().map(unexpected));
+    rest.truncate(extra);
+    Words { given, mistakes, rest }
 }
 
 fn unexpected(word: String) -> Mistake {
@@ -91,7 +104,8 @@ mod tests {
     }
 
     fn run(line: &str) -> (Vec<(String, String)>, Vec<String>) {
-        let (given, mistakes) = split(line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned), kind);
+        let words = line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned);
+        let Words { given, mistakes, .. } = split(words, 0, kind);
         let given = given.into_iter().map(|g| (g.name, g.value)).collect();
         (given, mistakes.into_iter().map(|m| m.given).collect())
     }

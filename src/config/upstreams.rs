@@ -31,6 +31,13 @@ pub struct UpstreamSettings {
     pub place: Place,
 }
 
+impl UpstreamSettings {
+    /// Whether it has a name of its own, and not just its address for one.
+    pub fn is_named(&self) -> bool {
+        !self.name.contains(':')
+    }
+}
+
 /// One proxy of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
@@ -116,4 +123,12 @@ impl fmt::Display for Proxy {
         };
         write!(f, "{scheme}://{}", self.addr)
     }
+}
+
+/// Whether a PEM file has at least one certificate in it, and no broken one.
+pub fn has_certificates(pem: &[u8]) -> bool {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+    let mut certificates = CertificateDer::pem_slice_iter(pem).peekable();
+    certificates.peek().is_some() && certificates.all(|certificate| certificate.is_ok())
 }

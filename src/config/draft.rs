@@ -1,0 +1,204 @@
+//! Settings while they are being collected: defaults first, then the file, then the flags. When all are there, what
+//! belongs together is checked and becomes a [`Config`].
+
+mod route;
+mod upstream;
+
+use super::file::{File, Key, Section};
+use super::settings::SETTINGS;
+use super::{Config, DialBy, Mistake, Place, Route, Via};
+use crate::pattern::Pattern;
+pub(super) use route::KEYS as ROUTE_KEYS;
+use upstream::UpstreamDraft;
+pub(super) use upstream::{KEYS as UPSTREAM_KEYS, OWN_KEYS};
+
+/// Settings of which an array may be given.
+const LISTS: [&str; 10] = [
+    "upstream-proxy",
+    "proxy",
+    "auth",
+    "source",
+    "no-proxy",
+    "sniff-http-ports",
+    "sniff-tls-ports",
+    "server-first-ports",
+    "from",
+    "to",
+];
+
+/// What is known so far.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) config: Config,
+    /// A name or proxies, as they were given.
+    pub(super) upstream_proxy: String,
+    /// The upstream that has no name.
+    pub(super) own: UpstreamDraft,
+    pub(super) no_proxy: Vec<Pattern>,
+    /// Where each setting that was given stands.
+    places: Vec<(&'static str, Place)>,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Draft {
+    /// The defaults.
+    pub(super) fn new() -> Draft {
+        let mut draft = Draft {
+            config: Config::empty(),
+            upstream_proxy: String::new(),
+            own: UpstreamDraft::new("upstream-proxy"),
+            no_proxy: Vec::new(),
+            places: Vec::new(),
+            mistakes: Vec::new(),
+        };
+        for setting in SETTINGS {
+            (setting.set)(&mut draft, setting.default)
+                .expect("the defaults in the table are valid, a test reads them");
+            draft.config.texts.push((setting.name, setting.default.to_owned()));
+        }
+        draft
+    }
+
+    /// One setting; `given` is how a mistake in it is named. An unknown name is the caller's to find.
+    pub(super) fn set(&mut self, name: &str, text: &str, place: Place, given: impl FnOnce() -> String) {
+        let Some((number, setting)) = SETTINGS.iter().enumerate().find(|(_, s)| s.name == name) else { return };
+        match (setting.set)(self, text) {
+            Ok(()) => {
+                self.config.texts[number].1 = text.to_owned();
+                self.places.retain(|(name, _)| *name != setting.name);
+                self.places.push((setting.name, place));
+            }
+            Err(why) => self.wrong(given(), why),
+        }
+    }
+
+    /// What a file says, apart from its own sections.
+    pub(super) fn read_keys(&mut self, file: &File) {
+        self.mistakes.extend(file.mistakes.iter().cloned());
+        self.own.folder.clone_from(&file.folder);
+        for key in &file.keys {
+            if !SETTINGS.iter().any(|s| s.name == key.name) {
+                let known = SETTINGS.iter().map(|s| s.name).chain(["upstream", "route"]);
+                self.wrong(format!("{}: {}", key.place, key.name), unknown(&key.name, known));
+                continue;
+            }
+            match text(key) {
+                Ok(text) => self.set(&key.name, &text, key.place.clone(), || format!("{}: {}", key.place, key.name)),
+                Err(why) => self.wrong(format!("{}: {}", key.place, key.name), why),
+            }
+        }
+        // what comes later is given by flags
+        self.own.folder.clear();
+    }
+
+    /// Everything was given: makes it sound.
+    pub(super) fn finish(mut self, file: &File) -> Result<Config, Vec<Mistake>> {
+        let names: Vec<&str> = file.upstreams.iter().map(|section| section.name.as_str()).collect();
+        for section in &file.upstreams {
+            let exposed = file.exposed.as_deref();
+            let (upstream, mistakes) = UpstreamDraft::read(section, file, exposed, &self.config.source);
+            self.mistakes.extend(mistakes);
+            self.config.upstreams.extend(upstream);
+        }
+        self.find_default(&names);
+        if !self.no_proxy.is_empty() {
+            let to = std::mem::take(&mut self.no_proxy);
+            let place = self.place("no-proxy");
+            let place = Place::new(format!("no-proxy at {place}"));
+            let (via, dial) = (Via::Direct, DialBy::Address);
+            self.config.routes.push(Route { from: Vec::new(), to, via, dial, verify_name: false, place });
+        }
+        for section in &file.routes {
+            match route::read(section, &names, self.config.verify_name) {
+                Ok(route) => self.config.routes.push(route),
+                Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+        }
+        if self.mistakes.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
+    }
+
+    /// What `upstream-proxy` means: a named upstream, or proxies of its own.
+    fn find_default(&mut self, names: &[&str]) {
+        let given = self.places.iter().any(|(name, _)| *name == "upstream-proxy");
+        let place = self.place("upstream-proxy");
+        let named = match names {
+            [only] if !given => Some((*only).to_owned()),
+            [_, _, ..] if !given => {
+                let why = format!("name the upstream for what matches no route: {}", names.join(", "));
+                return self.wrong("upstream-proxy".to_owned(), why);
+            }
+            _ => names.iter().find(|name| **name == self.upstream_proxy).map(|name| (*name).to_owned()),
+        };
+        let Some(name) = named else {
+            let settings = std::mem::take(&mut self.upstream_proxy);
+            self.config.default_upstream = self.config.upstreams.len();
+            let own = std::mem::replace(&mut self.own, UpstreamDraft::new(""));
+            match own.finish_own(&settings, &place, &self.config.source, |name| {
+                self.places.iter().find(|(n, _)| *n == name).map(|(_, place)| place.clone())
+            }) {
+                Ok(upstream) => self.config.upstreams.push(upstream),
+                Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+            return;
+        };
+        // a section that was refused has its mistake already
+        self.config.default_upstream = self.config.upstreams.iter().position(|u| u.name == name).unwrap_or_default();
+        let texts = &mut self.config.texts;
+        texts.iter_mut().filter(|(n, _)| *n == "upstream-proxy").for_each(|(_, text)| text.clone_from(&name));
+        let astray: Vec<String> = (self.places.iter())
+            .filter(|(key, _)| OWN_KEYS.contains(key))
+            .map(|(key, place)| mistake_at(place, key))
+            .collect();
+        for given in astray {
+            self.wrong(given, format!("belongs into [upstream.{name}], which is what upstream-proxy names"));
+        }
+    }
+
+    fn place(&self, name: &str) -> Place {
+        let place = self.places.iter().find(|(n, _)| *n == name).map(|(_, place)| place.clone());
+        place.unwrap_or_else(|| Place::new(format!("-{name}")))
+    }
+
+    pub(super) fn wrong(&mut self, given: String, why: impl Into<String>) {
+        self.mistakes.push(Mistake { given, why: why.into() });
+    }
+}
+
+/// How a mistake in a setting is named: by flag, or by line and key.
+fn mistake_at(place: &Place, key: &str) -> String {
+    let place = place.to_string();
+    if place.starts_with('-') { place } else { format!("{place}: {key}") }
+}
+
+/// A key's value as one text.
+fn text(key: &Key) -> Result<String, String> {
+    let texts = key.texts.as_ref().map_err(Clone::clone)?;
+    if key.is_array && !LISTS.contains(&key.name.as_str()) {
+        return Err("takes one value, not a list".to_owned());
+    }
+    Ok(texts.join(","))
+}
+
+/// An unknown key, with the known one that it may have been meant to be.
+fn unknown(name: &str, known: impl IntoIterator<Item = &'static str>) -> String {
+    let simple = |text: &str| text.to_ascii_lowercase().replace('_', "-");
+    let meant = known.into_iter().find(|k| simple(k) == simple(name) || near(k, name));
+    meant.map_or("unknown key".to_owned(), |meant| format!("unknown key; is it {meant}?"))
+}
+
+/// Whether one letter was forgotten, added or changed.
+fn near(one: &str, other: &str) -> bool {
+    let prefix = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    let [one, other] = [&one.as_bytes()[prefix..], &other.as_bytes()[prefix..]];
+    match one.len().cmp(&other.len()) {
+        std::cmp::Ordering::Equal => one.len() > 1 && one[1..] == other[1..],
+        std::cmp::Ordering::Less => other[1..] == *one,
+        std::cmp::Ordering::Greater => one[1..] == *other,
+    }
+}
+
+/// What a section's key says about itself when it is wrong.
+fn mistake(section: &Section, table: &str, key: &Key, why: impl Into<String>) -> Mistake {
+    let dot = if table == "upstream" { format!("upstream.{}", section.name) } else { table.to_owned() };
+    Mistake { given: format!("{}: {dot}.{}", key.place, key.name), why: why.into() }
+}

@@ -1,0 +1,120 @@
+//! The settings in force, written as a file that says the same; secrets as stars.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use super::settings::SETTINGS;
+use super::{Config, DialBy, Proxy, Route, UpstreamSettings, Via};
+use crate::pattern::Pattern;
+
+/// Settings that describe the upstream without a name, or are shown elsewhere.
+const ELSEWHERE: [&str; 8] = ["auth", "user", "password-file", "keytab", "ca", "plain-http", "probe", "default-origin"];
+
+/// Writes them; `remark` says what is to stand behind a proxy.
+pub fn shown(config: &Config, remark: impl Fn(&Proxy) -> String) -> String {
+    let mut text = String::new();
+    for (name, value) in config.texts.iter().filter(|(name, _)| !ELSEWHERE.contains(name)) {
+        let setting = SETTINGS.iter().find(|s| s.name == *name);
+        let is_switch = setting.is_some_and(|s| s.value.is_empty());
+        let value = match *name {
+            // an upstream without a name gets one, so that what is shown is whole
+            "upstream-proxy" => quoted(shown_name(&config.upstreams[config.default_upstream])),
+            "verify-name" => config.verify_name.to_string(),
+            _ if is_switch => value.clone(),
+            _ => quoted(value),
+        };
+        let _ = writeln!(text, "{name} = {value}");
+    }
+    for upstream in &config.upstreams {
+        section(&mut text, upstream, &remark);
+    }
+    // the first one stands for no-proxy, which is shown as such
+    for route in config.routes.iter().filter(|route| !route.place.to_string().starts_with("no-proxy")) {
+        let _ = write!(text, "\n{}", route_shown(route, config));
+    }
+    text
+}
+
+/// One route as it would stand in a file.
+pub fn route_shown(route: &Route, config: &Config) -> String {
+    let mut text = format!("[[route]] # {}\n", route.place);
+    for (name, patterns) in [("from", &route.from), ("to", &route.to)] {
+        if !patterns.is_empty() {
+            let _ = writeln!(text, "{name} = {}", list(patterns.iter().map(Pattern::to_string)));
+        }
+    }
+    let _ = writeln!(text, "via = {}", quoted(via(route.via, config)));
+    if route.dial == DialBy::Address && route.via != Via::Direct {
+        text += "dial = \"address\"\n";
+    }
+    if route.verify_name != config.verify_name {
+        let _ = writeln!(text, "verify-name = {}", route.verify_name);
+    }
+    text
+}
+
+/// The word for where a route leads.
+pub fn via(via: Via, config: &Config) -> &str {
+    match via {
+        Via::Upstream(number) => &config.upstreams[number].name,
+        Via::Direct => "direct",
+        Via::Reject => "reject",
+    }
+}
+
+fn section(text: &mut String, upstream: &UpstreamSettings, remark: impl Fn(&Proxy) -> String) {
+    let _ = writeln!(text, "\n[upstream.{}] # {}", shown_name(upstream), upstream.place);
+    let _ = writeln!(text, "proxy = [");
+    for proxy in &upstream.proxies {
+        let _ = writeln!(text, "    {}, # {}", quoted(&proxy.to_string()), remark(proxy));
+    }
+    text.push_str("]\n");
+    if !upstream.auth.is_empty() {
+        let _ = writeln!(text, "auth = {}", list(upstream.auth.iter().map(ToString::to_string)));
+    }
+    let credentials = &upstream.credentials;
+    if !credentials.user.is_empty() {
+        let _ = writeln!(text, "user = {}", quoted(&credentials.user));
+    }
+    if credentials.password.is_some() {
+        text.push_str("password = \"***\"\n");
+    }
+    if let Some(keytab) = &credentials.keytab {
+        let _ = writeln!(text, "keytab = {}", quoted(&keytab.to_string_lossy()));
+    }
+    if upstream.ca.is_some() {
+        text.push_str("# its certificate is checked against authorities of its own\n");
+    }
+    let _ = writeln!(text, "plain-http = {}", quoted(&upstream.plain_http.to_string()));
+    if let Some(probe) = upstream.probe {
+        let _ = writeln!(text, "probe = {}", quoted(&humantime::format_duration(probe).to_string().replace(' ', "")));
+    }
+    if !upstream.source.is_empty() {
+        let _ = writeln!(text, "source = {}", list(upstream.source.iter().map(IpAddr::to_string)));
+    }
+}
+
+/// Its name, or one for what has none.
+fn shown_name(upstream: &UpstreamSettings) -> &str {
+    if upstream.is_named() { &upstream.name } else { "default" }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.map(|item| quoted(&item)).collect::<Vec<_>>().join(", "))
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    if !text.contains('\'') && !text.contains(char::is_control) && text.contains(['"', '\\']) {
+        return format!("'{text}'");
+    }
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted += &format!("\\u{:04X}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
