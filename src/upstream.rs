@@ -3,6 +3,8 @@
 mod connect;
 mod dial;
 mod resolve;
+#[cfg_attr(not(test), expect(dead_code, reason = "no upstream speaks it yet"))]
+mod socks5;
 
 use std::io;
 use std::net::SocketAddr;
