@@ -23,7 +23,9 @@ pub enum End {
     Dial,
     /// The upstream answered CONNECT with something other than 2xx.
     Refused,
-    /// The upstream's answer is not HTTP, or its head is too long.
+    /// The upstream wants credentials that we lack, or refuses ours.
+    Auth,
+    /// The upstream's answer is not of the protocol that it should speak, or its head is too long.
     BadReply,
     /// The upstream closed before its answer was whole.
     Hangup,
@@ -43,7 +45,7 @@ pub enum End {
 
 impl End {
     /// All ends, in the order of their numbers.
-    pub const ALL: [End; 16] = [
+    pub const ALL: [End; 17] = [
         End::Done,
         End::Reset,
         End::Left,
@@ -52,6 +54,7 @@ impl End {
         End::Resolve,
         End::Dial,
         End::Refused,
+        End::Auth,
         End::BadReply,
         End::Hangup,
         End::Timeout,
@@ -73,6 +76,7 @@ impl End {
             End::Resolve => "resolve",
             End::Dial => "dial",
             End::Refused => "refused",
+            End::Auth => "auth",
             End::BadReply => "bad-reply",
             End::Hangup => "hangup",
             End::Timeout => "timeout",
@@ -85,10 +89,11 @@ impl End {
     }
 
     /// Whose fault it is decides how loud the line is: the upstream's and the rules' warn, ours is
-    /// an error, and a peer that hangs up is none.
+    /// an error, and a peer that hangs up is none. Refused credentials have a line of their own: those
+    /// of the sessions need not be loud too.
     pub fn weight(self) -> Weight {
         match self {
-            End::Done | End::Reset | End::Left | End::Idle | End::HalfClosed | End::Drained => Weight::Info,
+            End::Done | End::Reset | End::Left | End::Auth | End::Idle | End::HalfClosed | End::Drained => Weight::Info,
             End::Panic | End::Error => Weight::Error,
             _ => Weight::Warn,
         }

@@ -7,7 +7,7 @@
 //! 6 house    server log
 //! 5 life     session
 //! 4 hops     sniff upstream refuse relay
-//! 3 seams    stats
+//! 3 seams    stats stream
 //! 2 settings config
 //! 1 facts    flow pattern wire sys
 //! 0 words    addr close
@@ -26,6 +26,7 @@ pub mod server;
 pub mod session;
 pub mod sniff;
 pub mod stats;
+pub mod stream;
 pub mod sys;
 pub mod upstream;
 pub mod wire;

@@ -171,7 +171,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Relay, Close> {
 }
 
 fn join(client: TcpStream, stream: TcpStream, prefix: Prefix, opened: Opened, flow: &mut Flow) -> Relay {
-    flow.status = Some(opened.status);
+    flow.status = opened.status;
     flow.stage = Stage::Relay;
     let mut relay = Relay::new(client, stream);
     relay.early_up(prefix.bytes, prefix.ended);

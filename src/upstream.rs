@@ -3,10 +3,13 @@
 mod connect;
 mod dial;
 mod resolve;
+#[cfg_attr(not(test), expect(dead_code, reason = "no upstream speaks it yet"))]
+mod socks5;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -26,6 +29,7 @@ pub struct Upstream {
     resolver: Arc<Resolver>,
     mark: u32,
     keepalive: Option<Duration>,
+    turn: AtomicUsize,
 }
 
 /// Why there is no tunnel.
@@ -58,7 +62,7 @@ impl Upstream {
     pub fn new(config: &Config) -> Upstream {
         let addr = config.upstream_proxy.clone();
         let resolver = Arc::new(Resolver::new(&addr));
-        Upstream { addr, resolver, mark: config.mark, keepalive: config.keepalive }
+        Upstream { addr, resolver, mark: config.mark, keepalive: config.keepalive, turn: AtomicUsize::new(0) }
     }
 
     /// Its name or address, as it was configured.
@@ -86,7 +90,8 @@ impl Upstream {
     pub async fn dial(&self) -> Result<(TcpStream, SocketAddr), Failure> {
         let unresolved = |error| Failure::of(Close::because(End::Resolve, By::Upstream, error));
         let addrs = self.resolver.addresses().await.map_err(unresolved)?;
-        let first = match dial::any(&addrs, self.mark, self.keepalive).await {
+        let from = dial::From { mark: self.mark, keepalive: self.keepalive, sources: &[], turn: &self.turn };
+        let first = match dial::any(&addrs, &from).await {
             Ok(connected) => return Ok(connected),
             Err(error) => error,
         };
@@ -94,7 +99,7 @@ impl Upstream {
         let Some(moved) = self.resolver.moved_from(&addrs).await else {
             return Err(undialled(&first));
         };
-        dial::any(&moved, self.mark, self.keepalive).await.map_err(|error| undialled(&error))
+        dial::any(&moved, &from).await.map_err(|error| undialled(&error))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod connect;
 pub mod http;
 pub mod race;
 pub mod reply;
+pub mod socks5;
 pub mod text;
 pub mod tls;
 

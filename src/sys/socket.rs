@@ -1,11 +1,13 @@
 //! Sockets made option by option, and the calls on them that tokio has no word for.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::os::fd::{AsFd, AsRawFd};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -44,17 +46,39 @@ fn listen_v4(port: u16) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A socket to dial `to` with; `mark` 0 leaves it unmarked.
+/// A socket to dial `to` with; `mark` 0 leaves it unmarked. It dials from `source`, which must be of the
+/// family of `to`, or from where the kernel likes. The port is chosen at connect, so that one port of a
+/// source serves many destinations at once (man 7 ip, IP_BIND_ADDRESS_NO_PORT).
 ///
 /// # Errors
-/// Out of descriptors or memory. A mark that may not be set is no error here: see [`may_mark`].
-pub fn dialler(to: SocketAddr, mark: u32, keepalive: Option<Duration>) -> io::Result<TcpSocket> {
+/// Out of descriptors or memory, or this machine has no such `source`. A mark that may not be set is no
+/// error here: see [`may_mark`].
+pub fn dialler(
+    to: SocketAddr,
+    mark: u32,
+    keepalive: Option<Duration>,
+    source: Option<IpAddr>,
+) -> io::Result<TcpSocket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if mark != 0 {
         let _ = socket.set_mark(mark);
     }
     tune(&socket, keepalive)?;
+    if let Some(source) = source {
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddr::new(source, 0).into()).map_err(|error| unbound(source, &error))?;
+    }
     Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+/// No port is wanted at bind: an address that is not available does not exist.
+fn unbound(source: IpAddr, error: &io::Error) -> io::Error {
+    match error.kind() {
+        kind @ io::ErrorKind::AddrNotAvailable => {
+            io::Error::new(kind, format!("bind {source}: no such address on this machine"))
+        }
+        kind => io::Error::new(kind, format!("bind {source}: {error}")),
+    }
 }
 
 /// Whether this process may mark its sockets (CAP_NET_ADMIN, or CAP_NET_RAW since Linux 5.17).
@@ -112,11 +136,16 @@ pub fn has_ended(socket: &TcpStream) -> bool {
     poll(&mut [PollFd::new(socket.as_fd(), flag)], PollTimeout::ZERO).is_ok_and(|shown| shown > 0)
 }
 
-/// Whether the error says that this machine is out of descriptors, memory or ports.
+/// Whether the error says that this machine lacks something: descriptors, memory, ports, or the address to
+/// dial from.
 pub fn is_shortage(error: &io::Error) -> bool {
-    use nix::errno::Errno;
-    matches!(
-        error.raw_os_error().map(Errno::from_raw),
-        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL)
-    )
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+}
+
+/// Whether the error of a connect says that all ports towards the destination are taken. That there is no
+/// address to dial from is none.
+pub fn is_port_shortage(error: &io::Error) -> bool {
+    error.raw_os_error().map(Errno::from_raw) == Some(Errno::EADDRNOTAVAIL)
 }

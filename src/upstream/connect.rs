@@ -21,9 +21,9 @@ const READ: usize = 512;
 /// An open tunnel.
 #[derive(Debug)]
 pub struct Opened {
-    /// The 2xx that opened it.
-    pub status: u16,
-    /// What the upstream sent behind its head: the origin's first bytes.
+    /// The 2xx that opened it; SOCKS has none.
+    pub status: Option<u16>,
+    /// What the upstream sent behind its answer: the origin's first bytes.
     pub surplus: Vec<u8>,
 }
 
@@ -77,7 +77,7 @@ pub async fn open(
             }
             200..=299 => {
                 bytes.drain(..length);
-                return Ok(Opened { status, surplus: bytes });
+                return Ok(Opened { status: Some(status), surplus: bytes });
             }
             _ => return Err(refused(stream, addr, bytes, Refused { status, length, page }).await),
         }
@@ -177,7 +177,7 @@ mod tests {
         let reply = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\nA: b\n\nHTTP/1.0 299 Yes\r\nContent-Length: 5\r\n\r\nbanner";
         for cut in 0..=reply.len() {
             let opened = answered(&[&reply[..cut], &reply[cut..]]).await.expect("2xx");
-            assert_eq!(opened.status, 299, "{cut}");
+            assert_eq!(opened.status, Some(299), "{cut}");
             assert!(b"banner".starts_with(&opened.surplus[..]), "{cut}");
         }
     }
