@@ -3,6 +3,7 @@
 //! Every setting stands once, in the table of `settings`; flags are keys of the same names.
 
 pub mod argv;
+mod authorities;
 pub mod duration;
 mod routes;
 mod secret;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use crate::addr::Host;
 use crate::pattern::Ports;
 
+pub use authorities::authorities;
 pub use routes::{DialBy, Route, Via};
 pub use secret::Secret;
 pub use settings::help;
