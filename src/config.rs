@@ -3,6 +3,7 @@
 //! Every setting stands once, in the table of `settings`; flags and keys have the same names, and a flag wins.
 
 pub mod argv;
+mod authorities;
 mod command;
 mod draft;
 pub mod duration;
@@ -23,11 +24,12 @@ use std::time::Duration;
 use crate::addr::Host;
 use crate::pattern::Ports;
 
+pub use authorities::authorities;
 pub use routes::{DialBy, Route, Via};
 pub use help::help;
 pub use secret::Secret;
 pub use shown::{route_shown, shown, via};
-pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings, has_certificates};
+pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
 
 /// What to do.
 #[derive(Debug)]

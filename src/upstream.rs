@@ -5,6 +5,8 @@ mod dial;
 mod resolve;
 #[cfg_attr(not(test), expect(dead_code, reason = "no upstream speaks it yet"))]
 mod socks5;
+#[cfg_attr(not(test), expect(dead_code, reason = "no upstream speaks it yet"))]
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;

@@ -124,11 +124,3 @@ impl fmt::Display for Proxy {
         write!(f, "{scheme}://{}", self.addr)
     }
 }
-
-/// Whether a PEM file has at least one certificate in it, and no broken one.
-pub fn has_certificates(pem: &[u8]) -> bool {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject as _;
-    let mut certificates = CertificateDer::pem_slice_iter(pem).peekable();
-    certificates.peek().is_some() && certificates.all(|certificate| certificate.is_ok())
-}
