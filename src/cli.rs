@@ -1,5 +1,9 @@
 //! The command line: what is asked for, and what is said when it cannot be done.
 
+mod check;
+mod explain;
+mod reload;
+
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -10,15 +14,22 @@ const VERSION: &str = concat!("HandyProxy ", env!("CARGO_PKG_VERSION"));
 
 /// Does what the words behind the program's name ask for. 0 is fine, 1 could not start, 2 bad usage.
 pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
-    let config = match Command::parse(words) {
-        Ok(Command::Run(config)) => config,
+    let outcome = match Command::parse(words) {
+        Ok(Command::Run(config)) => {
+            say(&format!("{VERSION}\n"));
+            log::start(config.log_level);
+            server::run(*config)
+        }
+        Ok(Command::Check(config)) => check::run(&config).map(|text| say(&text)),
+        Ok(Command::Explain(config, question)) => explain::run(*config, question).map(|text| say(&text)),
+        Ok(Command::Reload(_)) => reload::run(),
         Ok(Command::Version) => {
             say(&format!("{VERSION}\n"));
-            return ExitCode::SUCCESS;
+            Ok(())
         }
         Ok(Command::Help) => {
             say(&config::help());
-            return ExitCode::SUCCESS;
+            Ok(())
         }
         Err(mistakes) => {
             for mistake in mistakes {
@@ -28,9 +39,7 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    say(&format!("{VERSION}\n"));
-    log::start(config.log_level);
-    match server::run(*config) {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             // not by way of the log, which may be off
@@ -43,4 +52,14 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
 /// To stdout; a reader that has gone away is no reason to fail.
 fn say(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Runs a future that only asks for names.
+fn wait_for<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
+    let outcome = runtime.block_on(future);
+    // a name look-up that hangs is left behind
+    runtime.shutdown_background();
+    Ok(outcome)
 }

@@ -17,6 +17,8 @@ pub enum End {
     Direct,
     /// Our own dial to the upstream was redirected back to us.
     Loop,
+    /// A route rejects it, or its target is a private address that no route allows.
+    Rejected,
     /// The upstream's name does not resolve.
     Resolve,
     /// No address of the upstream could be connected to.
@@ -45,12 +47,13 @@ pub enum End {
 
 impl End {
     /// All ends, in the order of their numbers.
-    pub const ALL: [End; 17] = [
+    pub const ALL: [End; 18] = [
         End::Done,
         End::Reset,
         End::Left,
         End::Direct,
         End::Loop,
+        End::Rejected,
         End::Resolve,
         End::Dial,
         End::Refused,
@@ -73,6 +76,7 @@ impl End {
             End::Left => "left",
             End::Direct => "direct",
             End::Loop => "loop",
+            End::Rejected => "rejected",
             End::Resolve => "resolve",
             End::Dial => "dial",
             End::Refused => "refused",

@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::addr::Host;
-use crate::pattern::Ports;
+use crate::pattern::{Pattern, Ports};
 
 pub use authorities::authorities;
 pub use routes::{DialBy, Route, Via};
@@ -218,6 +218,27 @@ impl Config {
     /// Whether there is more than one way to go, so that it is worth saying which one was taken.
     pub fn has_ways(&self) -> bool {
         !self.routes.is_empty() || self.upstreams.iter().any(UpstreamSettings::is_named)
+    }
+
+    /// Whether there is something in it that must not reach a core dump.
+    pub fn has_secrets(&self) -> bool {
+        self.upstreams.iter().any(|upstream| upstream.credentials.password.is_some() || !upstream.auth.is_empty())
+    }
+
+    /// What is no mistake, but hardly meant.
+    pub fn remarks(&self) -> Vec<String> {
+        if self.sniff_timeout.is_some() {
+            return Vec::new();
+        }
+        let mut remarks = Vec::new();
+        for route in self.routes.iter().filter(|route| route.verify_name || route.to.iter().any(Pattern::is_name)) {
+            remarks.push(format!("{}: its names match nothing, since sniff-timeout looks for no name", route.place));
+        }
+        for upstream in self.upstreams.iter().filter(|upstream| upstream.plain_http != PlainHttp::Connect) {
+            let (place, how) = (&upstream.place, upstream.plain_http);
+            remarks.push(format!("{place}: plain-http = {how} does nothing, since sniff-timeout looks at no first bytes"));
+        }
+        remarks
     }
 
     fn empty() -> Config {

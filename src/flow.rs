@@ -1,8 +1,9 @@
-//! The facts about one session: who, where to, by which name, how long each stage took, how much.
+//! The facts about one session: who, where to, by which name and way, how long each stage took, how much.
 //!
 //! Plain data: every hop writes its own part, the report reads them all.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::addr::{Name, Target};
@@ -19,6 +20,14 @@ pub struct Flow {
     pub origin: Option<SocketAddr>,
     /// The name seen on the wire.
     pub name: Option<Name>,
+    /// Whether the name is only known, and the origin's address is asked for.
+    pub by_address: bool,
+    /// Whether the name resolves to the origin's address here, where that was asked.
+    pub verified: Option<bool>,
+    /// Where it is led: the name of an upstream, `direct` or `reject`.
+    pub via: Option<Arc<str>>,
+    /// Where the route stands that says so, if one does.
+    pub route: Option<Arc<str>>,
     /// The address of the upstream that was connected to.
     pub upstream: Option<SocketAddr>,
     /// How far it came.
@@ -31,6 +40,8 @@ pub struct Flow {
     pub dial: Option<Duration>,
     /// From the CONNECT request to its answer.
     pub connect: Option<Duration>,
+    /// Requests that were handed to the upstream one by one.
+    pub requests: u32,
     /// Bytes that were handed to the upstream's socket, the CONNECT request apart.
     pub up: u64,
     /// Bytes that were handed to the client's socket, an error answer of ours apart.
@@ -45,23 +56,28 @@ impl Flow {
             client,
             origin: None,
             name: None,
+            by_address: false,
+            verified: None,
+            via: None,
+            route: None,
             upstream: None,
             stage: Stage::Origin,
             status: None,
             sniff: None,
             dial: None,
             connect: None,
+            requests: 0,
             up: 0,
             down: 0,
         }
     }
 
-    /// What CONNECT carries: the name if there is one, the port always from the origin.
+    /// What CONNECT carries: the name if there is one to go by, the port always from the origin.
     pub fn target(&self) -> Option<Target<'_>> {
         let origin = self.origin?;
         Some(match &self.name {
-            Some(name) => Target::Name(&name.host, origin.port()),
-            None => Target::Addr(origin),
+            Some(name) if !self.by_address => Target::Name(&name.host, origin.port()),
+            _ => Target::Addr(origin),
         })
     }
 }

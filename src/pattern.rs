@@ -42,6 +42,11 @@ pub enum Subject {
 }
 
 impl Pattern {
+    /// Whether it looks at the name.
+    pub fn is_name(&self) -> bool {
+        matches!(self.subject, Subject::Host(_) | Subject::Suffix(_))
+    }
+
     /// Reads an entry of a route's `to`.
     ///
     /// # Errors

@@ -1,18 +1,20 @@
-//! The house: bind, accept while there is room, and drain when told to stop.
+//! The house: bind, accept while there is room, read the settings again when told to, and drain when told to stop.
 
 mod accept;
+mod reload;
+mod seats;
 mod stop;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::config::Config;
-use crate::session::{self, Gateway};
+use crate::session::{self, Gateway, Setup};
 use crate::sys::limits::{self, Budget};
 use crate::sys::{origin, pipe, socket};
+use seats::Seats;
 
 /// How long sessions that are cut may take to report it.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -25,60 +27,65 @@ const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// Why it could not start, for a person.
 pub fn run(config: Config) -> Result<(), String> {
     let descriptors = limits::raise_descriptors().map_err(|e| format!("read the descriptor limit: {e}"))?;
+    if config.has_secrets() {
+        limits::forbid_core_dumps();
+    }
     let budget = Budget::of(descriptors);
-    let seats = seats(&config, budget, descriptors);
+    let seats = Arc::new(Seats::new(budget.sessions, descriptors));
+    seats.resize(config.max_sessions);
     pipe::allow(budget.pipes);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("handyproxy")
         .build()
         .map_err(|e| format!("start the runtime: {e}"))?;
-    let gateway = Arc::new(Gateway::new(config));
-    let free = Arc::new(Semaphore::new(seats));
-    let outcome = runtime.block_on(serve(gateway.clone(), free.clone(), seats));
+    let gateway = Arc::new(Gateway::new(Setup::new(config, None)?));
+    let outcome = runtime.block_on(serve(gateway.clone(), seats.clone()));
     // sessions that are still open are dropped by this, each reports it and gives back its seat; a name
     // look-up that hangs is left behind
     runtime.shutdown_background();
     let start = Instant::now();
-    while free.available_permits() < seats && start.elapsed() < FAREWELL {
+    while seats.taken() > 0 && start.elapsed() < FAREWELL {
         std::thread::sleep(Duration::from_millis(2));
     }
     outcome?;
-    tracing::info!("stopped after serving {}", sessions(gateway.stats.opened()));
+    tracing::info!("stopped after serving {}", count(gateway.stats.opened(), "session"));
     Ok(())
 }
 
-/// How many sessions may be open at once.
-fn seats(config: &Config, budget: Budget, descriptors: u64) -> usize {
-    match config.max_sessions {
-        0 => budget.sessions,
-        wanted if wanted > budget.sessions => {
-            let fit = budget.sessions;
-            tracing::warn!("-max-sessions {wanted}: only {fit} fit under the limit of {descriptors} descriptors");
-            fit
-        }
-        wanted => wanted,
-    }
-}
-
-async fn serve(gateway: Arc<Gateway>, seats: Arc<Semaphore>, count: usize) -> Result<(), String> {
-    let config = &gateway.config;
+async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>) -> Result<(), String> {
+    let setup = gateway.setup();
+    let config = &setup.config;
     let stop = stop::Signals::watch().map_err(|e| format!("watch for signals: {e}"))?;
+    let reload = reload::Signals::watch().map_err(|e| format!("watch for signals: {e}"))?;
     let listener = listen(config)?;
-    check_upstream(&gateway).await?;
+    check_upstreams(&setup).await?;
     check_mark(config);
+    for remark in config.remarks() {
+        tracing::warn!("{remark}");
+    }
     let local = listener.local_addr().map_err(|e| format!("listen on port {}: {e}", config.local_port))?;
-    tracing::info!("listening on {local}, upstream {}; room for {count} sessions", config.upstream_proxy);
+    let upstreams: Vec<&str> = setup.upstreams.iter().map(|upstream| &**upstream.name()).collect();
+    let (upstreams, room) = (upstreams.join(", "), seats.count());
+    tracing::info!("listening on {local}, upstream {upstreams}; room for {room} sessions");
+    for upstream in &setup.upstreams {
+        upstream.keep_probing();
+    }
+    drop(setup);
 
-    let accepting = tokio::spawn(accept::accept(listener, seats.clone(), {
+    let accepting = tokio::spawn(accept::accept(listener, seats.free.clone(), {
         let gateway = gateway.clone();
         move |client, peer, seat| session::start(client, peer, gateway.clone(), seat)
     }));
-    stop.drain(accepting, &seats, count, config.drain_timeout).await
+    let reloading = tokio::spawn(reload::serve(reload, gateway.clone(), seats.clone()));
+    let outcome = stop.drain(accepting, &seats, || gateway.setup().config.drain_timeout).await;
+    reloading.abort();
+    outcome
 }
 
-fn sessions(count: u64) -> String {
-    if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }
+/// `1 session`, `2 sessions`.
+fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn listen(config: &Config) -> Result<TcpListener, String> {
@@ -93,21 +100,26 @@ fn listen(config: &Config) -> Result<TcpListener, String> {
 }
 
 /// An upstream that is this very listener would feed us our own tunnels.
-async fn check_upstream(gateway: &Gateway) -> Result<(), String> {
-    let config = &gateway.config;
-    let answer = tokio::time::timeout(FIRST_ANSWER, gateway.upstream.addresses()).await;
-    match answer.unwrap_or_else(|_| Err(std::io::Error::other("the upstream's name is still being resolved"))) {
-        Ok(addrs) => {
-            let own = addrs.iter().find(|a| a.port() == config.local_port && origin::is_local(a.ip()));
-            own.map_or(Ok(()), |own| {
-                Err(format!("-upstream-proxy {}: {own} is this very listener", config.upstream_proxy))
-            })
-        }
-        Err(error) => {
-            tracing::warn!("{error}; going on, it is asked for again with each connection");
-            Ok(())
+async fn check_upstreams(setup: &Setup) -> Result<(), String> {
+    let port = setup.config.local_port;
+    for (upstream, settings) in setup.upstreams.iter().zip(&setup.config.upstreams) {
+        let Ok(answers) = tokio::time::timeout(FIRST_ANSWER, upstream.addresses()).await else {
+            let name = upstream.name();
+            tracing::warn!("upstream {name}: a proxy's name is still being resolved; going on, it is asked for again");
+            continue;
+        };
+        for (proxy, answer) in answers {
+            match answer {
+                Ok(addrs) => {
+                    if let Some(own) = addrs.iter().find(|a| a.port() == port && origin::is_local(a.ip())) {
+                        return Err(format!("{} {proxy}: {own} is this very listener", settings.place));
+                    }
+                }
+                Err(error) => tracing::warn!("{error}; going on, it is asked for again with each connection"),
+            }
         }
     }
+    Ok(())
 }
 
 fn check_mark(config: &Config) {

@@ -4,6 +4,9 @@
 //! once: by the `Drop` of its report.
 
 mod report;
+mod setup;
+mod tunnel;
+mod way;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,38 +17,24 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::addr::Target;
 use crate::close::{By, Close, End, Stage};
-use crate::config::Config;
+use crate::config::{Config, PlainHttp, Via};
 use crate::flow::Flow;
 use crate::refuse::refuse;
-use crate::relay::{Limits, Relay};
+use crate::relay::Limits;
 use crate::sniff::{self, Prefix};
-use crate::stats::{Gate, Stats};
+use crate::stream::Stream;
 use crate::sys::{origin, socket};
-use crate::upstream::{self, Failure, Opened, Upstream};
+use crate::upstream::{Failure, Opened};
 use crate::wire::alert::{self, Alert};
 use crate::wire::answer;
-use crate::wire::http::is_head;
+use crate::wire::http::{H2_PREFACE, is_head};
 use crate::wire::race::{Heard, Protocol, Race};
 use report::Report;
+use tunnel::{Requests, Tunnel, join};
+use way::{Way, dial};
 
-/// What all sessions of a process share.
-#[derive(Debug)]
-pub struct Gateway {
-    /// The settings.
-    pub config: Config,
-    /// The upstream.
-    pub upstream: Upstream,
-    /// The counters.
-    pub stats: Stats,
-    gate: Gate,
-}
-
-impl Gateway {
-    /// A gateway with these settings; opens nothing.
-    pub fn new(config: Config) -> Gateway {
-        Gateway { upstream: Upstream::new(&config), config, stats: Stats::default(), gate: Gate::default() }
-    }
-}
+pub use setup::{Gateway, Setup};
+pub use way::route;
 
 /// Takes a connection over. Its origin is read before this returns, while conntrack still knows it;
 /// the future is the rest of its life, and holds `seat` until it is reported.
@@ -68,9 +57,9 @@ pub fn start(
 
 /// The hop that asks where a connection was going; one that was not redirected ends here.
 fn find_origin(client: &TcpStream, report: &mut Report) -> Result<(), Close> {
-    let gateway = &report.gateway;
+    let setup = &report.setup;
     #[cfg(debug_assertions)]
-    if let Some(origin) = gateway.config.default_origin {
+    if let Some(origin) = setup.config.default_origin {
         report.flow.origin = Some(origin);
         return Ok(());
     }
@@ -80,10 +69,10 @@ fn find_origin(client: &TcpStream, report: &mut Report) -> Result<(), Close> {
         Close::because(End::Direct, By::Client, why)
     })?;
     report.flow.origin = Some(origin);
-    if origin.port() == gateway.config.local_port && origin::is_local(origin.ip()) {
+    if origin.port() == setup.config.local_port && origin::is_local(origin.ip()) {
         return Err(Close::because(End::Direct, By::Client, format_args!("straight to {origin}, not redirected")));
     }
-    if gateway.upstream.is_at(origin) && origin::is_local(peer.ip()) {
+    if setup.is_proxy(origin) && origin::is_local(peer.ip()) {
         let why = "a connection of this host to the upstream was redirected, most likely our own: \
                    rules must leave out its mark or user, and the upstream";
         return Err(Close::because(End::Loop, By::Us, why));
@@ -96,11 +85,17 @@ fn live(client: TcpStream, mut report: Report) -> impl Future<Output = ()> + Sen
     async move {
         // its own allocation, so that a tunnel does not hold what only opening it needs
         let mut opened = Box::pin(open(client, &mut report)).await;
+        if let Ok(Tunnel::Requests(requests)) = opened {
+            opened = Box::pin(requests.exchange(&mut report)).await;
+        }
         let close = match &mut opened {
-            Ok(relay) => {
-                let config = &report.gateway.config;
-                let limits = Limits { idle: config.idle_timeout, half_closed: config.half_closed_timeout };
-                relay.run(limits, &mut report.flow).await
+            Ok(tunnel) => {
+                let limits = limits(&report.setup.config);
+                match tunnel {
+                    Tunnel::Spliced(relay) => relay.run(limits, &mut report.flow).await,
+                    Tunnel::Copied(relay) => Box::pin(relay.run(limits, &mut report.flow)).await,
+                    Tunnel::Requests(_) => unreachable!("they have been exchanged"),
+                }
             }
             Err(close) => close.clone(),
         };
@@ -110,48 +105,96 @@ fn live(client: TcpStream, mut report: Report) -> impl Future<Output = ()> + Sen
     }
 }
 
-/// From the origin to an open tunnel. The dial begins at once and overlaps the sniffing.
-async fn open(client: TcpStream, report: &mut Report) -> Result<Relay, Close> {
+fn limits(config: &Config) -> Limits {
+    Limits { idle: config.idle_timeout, half_closed: config.half_closed_timeout }
+}
+
+/// From the origin to an open tunnel. The dial begins at once where the way is known, and overlaps the sniffing.
+async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
+    let setup = report.setup.clone();
+    let config = &setup.config;
     let gateway = report.gateway.clone();
-    let config = &gateway.config;
     let flow = &mut report.flow;
     let origin = flow.origin.expect("start() has found it");
     let mut prefix = Prefix::new(config.sniff_max_bytes);
-    let mut dialling = std::pin::pin!(timed(flow.started, gateway.upstream.dial()));
+    let race = race(config, origin);
+    let likely = setup.routes.decide(flow.client.ip(), origin, None);
+    let early = likely.via;
+    // a name may lead elsewhere; an origin is not to be touched before that is known, a proxy may be
+    let is_likely = race.is_none() || !likely.may_change || matches!(early, Via::Upstream(_));
+    let mut dialling = Box::pin(timed(flow.started, dial(&setup, early, origin)));
     let mut dialled = None;
 
     flow.stage = Stage::Sniff;
     let mut heard = Heard::NOTHING;
-    if let Some((race, time)) = race(config, origin) {
+    if let Some((race, time)) = race {
         let mut sniffing = std::pin::pin!(sniff::sniff(&client, &mut prefix, race, time));
         heard = loop {
             tokio::select! {
                 heard = &mut sniffing => break heard?,
-                outcome = &mut dialling, if dialled.is_none() => dialled = Some(outcome),
+                outcome = &mut dialling, if is_likely && dialled.is_none() => dialled = Some(outcome),
             }
         };
         flow.sniff = Some(flow.started.elapsed());
         tracing::debug!("{} to {origin}: {heard:?}", flow.client);
     }
     flow.name = heard.name.take();
+    let is_h2 = prefix.bytes.starts_with(H2_PREFACE);
+    let decision = match route(&setup, flow).await {
+        Ok(decision) => decision,
+        Err(failure) => {
+            let target = flow.target().expect("the origin is known");
+            refuse(client, news(heard.protocol, &prefix.bytes, &failure, &target)).await;
+            return Err(failure.close);
+        }
+    };
+    if decision.via != early {
+        dialled = None;
+        dialling = Box::pin(timed(flow.started, dial(&setup, decision.via, origin)));
+    }
 
     flow.stage = Stage::Dial;
     let limit = config.dial_timeout;
+    let started = Instant::now();
     let opening = async {
         let (outcome, took) = match dialled {
             Some(dialled) => dialled,
             None => dialling.await,
         };
         flow.dial = Some(took);
-        let (mut stream, addr) = outcome?;
-        flow.upstream = Some(addr);
+        let link = match outcome? {
+            Way::Origin(stream) => {
+                let opened = Opened { status: None, surplus: Vec::new() };
+                return Ok(Way::Opened(Stream::Tcp(stream), opened));
+            }
+            Way::Proxy(link) => link,
+            opened @ Way::Opened(..) => return Ok(opened),
+        };
+        flow.upstream = Some(link.addr);
+        let Via::Upstream(number) = decision.via else { unreachable!("only an upstream has proxies") };
+        let upstream = &setup.upstreams[number];
+        let is_plain = heard.protocol == Protocol::Http && !is_h2;
+        if is_plain && upstream.plain_http(origin.port()) == PlainHttp::Relay {
+            return Ok(Way::Proxy(link));
+        }
         flow.stage = Stage::Connect;
         let asked = Instant::now();
         let target = flow.target().expect("the origin is known");
-        tracing::debug!("{} to {origin}: CONNECT {target} goes to {addr}", flow.client);
-        let opened = upstream::open(&mut stream, addr, &target, heard.protocol == Protocol::Http).await;
+        tracing::debug!("{} to {origin}: CONNECT {target} goes to {}", flow.client, link.addr);
+        let page = heard.protocol == Protocol::Http;
+        let opened = upstream.open(link, &target, page, limit.saturating_sub(started.elapsed())).await;
         flow.connect = Some(asked.elapsed());
-        opened.map(|opened| (stream, opened))
+        match opened {
+            Ok((link, opened)) => {
+                flow.upstream = Some(link.addr);
+                Ok(Way::Opened(link.stream, opened))
+            }
+            Err(failure) if is_plain && upstream.relays_instead(origin.port(), failure.status) => {
+                flow.stage = Stage::Dial;
+                upstream.dial().await.map(Way::Proxy)
+            }
+            Err(failure) => Err(failure),
+        }
     };
     let outcome = tokio::select! {
         // a client that is gone needs no tunnel, even if it is ready now
@@ -160,30 +203,34 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Relay, Close> {
         outcome = tokio::time::timeout(limit, opening) => outcome,
     };
     let failure = match outcome {
-        Ok(Ok((stream, opened))) => return Ok(join(client, stream, prefix, opened, flow)),
+        Ok(Ok(Way::Opened(stream, opened))) => {
+            flow.status = opened.status;
+            flow.stage = Stage::Relay;
+            return Ok(join(client, stream, [prefix.bytes, opened.surplus], prefix.ended));
+        }
+        Ok(Ok(Way::Proxy(link))) => {
+            flow.stage = Stage::Relay;
+            return Ok(Tunnel::Requests(Box::new(Requests { client, prefix, link, via: decision.via })));
+        }
+        Ok(Ok(Way::Origin(_))) => unreachable!("it was opened above"),
         Ok(Err(failure)) => failure,
-        Err(_) => Failure::timeout(late(flow, &gateway.upstream).as_str(), limit),
+        Err(_) => Failure::timeout(late(flow, &setup, decision.via).as_str(), limit),
     };
+    if failure.out_of_ports {
+        gateway.out_of_ports(&failure);
+    }
     flow.status = failure.status;
     let target = flow.target().expect("the origin is known");
     refuse(client, news(heard.protocol, &prefix.bytes, &failure, &target)).await;
     Err(failure.close)
 }
 
-fn join(client: TcpStream, stream: TcpStream, prefix: Prefix, opened: Opened, flow: &mut Flow) -> Relay {
-    flow.status = opened.status;
-    flow.stage = Stage::Relay;
-    let mut relay = Relay::new(client, stream);
-    relay.early_up(prefix.bytes, prefix.ended);
-    relay.early_down(opened.surplus);
-    relay
-}
-
 /// What was being waited for when the time was up.
-fn late(flow: &Flow, upstream: &Upstream) -> String {
-    match flow.upstream {
-        Some(addr) => format!("{addr}: reply to CONNECT"),
-        None => format!("dial {}", upstream.addr()),
+fn late(flow: &Flow, setup: &Setup, via: Via) -> String {
+    match (flow.upstream, via) {
+        (Some(addr), _) => format!("{addr}: reply to CONNECT"),
+        (None, Via::Upstream(number)) => format!("dial {}", setup.upstreams[number].name()),
+        (None, _) => format!("dial {}", flow.origin.expect("start() has found it")),
     }
 }
 
@@ -202,6 +249,7 @@ fn news(protocol: Protocol, prefix: &[u8], failure: &Failure, target: &Target<'_
         Protocol::Tls => Some(
             alert::record(match failure.status {
                 Some(403 | 407) => Alert::AccessDenied,
+                _ if matches!(failure.close.end, End::Rejected | End::Auth) => Alert::AccessDenied,
                 _ if failure.unresolved => Alert::UnrecognizedName,
                 _ => Alert::InternalError,
             })
@@ -209,12 +257,16 @@ fn news(protocol: Protocol, prefix: &[u8], failure: &Failure, target: &Target<'_
         ),
         Protocol::Http => {
             let status = match (failure.close.end, failure.status) {
+                (End::Rejected, _) => 403,
                 (End::Timeout, _) | (_, Some(504)) => 504,
                 (End::Resolve | End::Error, _) | (_, Some(503)) => 503,
                 _ => 502,
             };
             let why = failure.close.error.as_deref().unwrap_or_default();
-            let why = format!("no tunnel to {target} through the upstream proxy: {why}");
+            let why = match failure.close.end {
+                End::Rejected => why.to_owned(),
+                _ => format!("no tunnel to {target} through the upstream proxy: {why}"),
+            };
             Some(answer::response(status, &why, failure.page.as_ref(), is_head(prefix)))
         }
     }

@@ -10,6 +10,7 @@ use crate::close::End;
 pub struct Stats {
     opened: AtomicU64,
     ended: [AtomicU64; End::ALL.len()],
+    out_of_ports: AtomicU64,
 }
 
 impl Stats {
@@ -21,6 +22,16 @@ impl Stats {
     /// A session has ended.
     pub fn close(&self, end: End) {
         self.ended[end as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A session found all local ports taken.
+    pub fn out_of_ports(&self) {
+        self.out_of_ports.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sessions that found all local ports taken.
+    pub fn found_no_port(&self) -> u64 {
+        self.out_of_ports.load(Ordering::Relaxed)
     }
 
     /// Sessions that began.

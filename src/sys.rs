@@ -3,5 +3,6 @@
 pub mod limits;
 pub mod origin;
 pub mod pipe;
+pub mod process;
 pub mod queues;
 pub mod socket;

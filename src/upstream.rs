@@ -1,37 +1,63 @@
-//! The upstream: its addresses, a TCP connection to one of them, and the tunnel through it.
+//! An upstream: its proxies in order of preference, a connection to the first of them that works, and the tunnel
+//! through it, credentials included.
+//!
+//! Another proxy takes over only before a byte of the client's was sent, and only for what is the proxy's own fault:
+//! a status is its answer, refused credentials would be refused, and counted against us, by the next one too.
 
 mod connect;
 mod dial;
+mod drain;
+mod health;
+mod member;
 mod resolve;
-#[cfg_attr(not(test), expect(dead_code, reason = "no upstream speaks it yet"))]
 mod socks5;
-#[cfg_attr(not(test), expect(dead_code, reason = "no upstream speaks it yet"))]
 mod tls;
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use crate::addr::Target;
+use crate::auth::{Account, Conversation};
 use crate::close::{By, Close, End};
-use crate::config::{Config, UpstreamAddr};
+use crate::config::{Config, Credentials, PlainHttp, Proxy, Speaks, UpstreamSettings};
+use crate::stream::Stream;
 use crate::sys::socket;
 use crate::wire::answer::Page;
-use resolve::Resolver;
+use member::Member;
+use tls::Tls;
 
-pub use connect::{Opened, open};
+pub use connect::Opened;
 
-/// One upstream proxy.
+/// How long a proxy may take to be connected to while there is another one.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a port is relayed for which a tunnel was refused.
+const RELAYED: Duration = Duration::from_secs(600);
+
+/// One upstream.
 #[derive(Debug)]
 pub struct Upstream {
-    addr: UpstreamAddr,
-    resolver: Arc<Resolver>,
-    mark: u32,
-    keepalive: Option<Duration>,
-    turn: AtomicUsize,
+    settings: UpstreamSettings,
+    name: Arc<str>,
+    members: Vec<Member>,
+    account: Arc<Account>,
+    dialler: Dialler,
+    /// Ports for which CONNECT was refused, and until when that is believed.
+    relayed: Mutex<HashMap<u16, Instant>>,
+}
+
+/// A connection to one of an upstream's proxies.
+#[derive(Debug)]
+pub struct Link {
+    /// The connection.
+    pub stream: Stream,
+    /// To where.
+    pub addr: SocketAddr,
+    member: usize,
 }
 
 /// Why there is no tunnel.
@@ -45,11 +71,35 @@ pub struct Failure {
     pub page: Option<Page>,
     /// Whether the upstream said that it cannot resolve the name.
     pub unresolved: bool,
+    /// Whether this machine is out of ports.
+    pub out_of_ports: bool,
+    fault: Fault,
+}
+
+/// Whose fault it is, as far as that decides what is tried next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Nobody else could do better.
+    Final,
+    /// The proxy's: the next one may do better.
+    Proxy,
+    /// The connection had ended before it was used.
+    Stale,
 }
 
 impl Failure {
     fn of(close: Close) -> Failure {
-        Failure { close, status: None, page: None, unresolved: false }
+        Failure { close, status: None, page: None, unresolved: false, out_of_ports: false, fault: Fault::Final }
+    }
+
+    fn of_proxy(mut self) -> Failure {
+        self.fault = Fault::Proxy;
+        self
+    }
+
+    /// It must not go on, by our own rules.
+    pub fn rejected(why: std::fmt::Arguments<'_>) -> Failure {
+        Failure::of(Close::because(End::Rejected, By::Us, why))
     }
 
     /// The deadline passed.
@@ -57,58 +107,318 @@ impl Failure {
         let limit = humantime::format_duration(limit);
         Failure::of(Close::because(End::Timeout, By::Upstream, format_args!("{doing}: nothing within {limit}")))
     }
+
+    fn why(&self) -> &str {
+        self.close.error.as_deref().unwrap_or_default()
+    }
 }
 
 impl Upstream {
-    /// The upstream that the settings name; nothing is resolved or dialled yet.
-    pub fn new(config: &Config) -> Upstream {
-        let addr = config.upstream_proxy.clone();
-        let resolver = Arc::new(Resolver::new(&addr));
-        Upstream { addr, resolver, mark: config.mark, keepalive: config.keepalive, turn: AtomicUsize::new(0) }
-    }
-
-    /// Its name or address, as it was configured.
-    pub fn addr(&self) -> &UpstreamAddr {
-        &self.addr
-    }
-
-    /// Its addresses, as far as they are known now.
+    /// The upstream that these settings describe; nothing is resolved or dialled yet.
     ///
     /// # Errors
-    /// Its name does not resolve and never did.
-    pub async fn addresses(&self) -> io::Result<Arc<[SocketAddr]>> {
-        self.resolver.addresses().await
+    /// The roots that its certificate is to be checked against cannot be read.
+    pub fn new(settings: &UpstreamSettings, config: &Config) -> Result<Upstream, String> {
+        let name: Arc<str> = Arc::from(settings.name.as_str());
+        let wants_tls = settings.proxies.iter().any(|proxy| proxy.speaks == Speaks::Https);
+        let tls = if wants_tls { Some(Tls::new(settings.ca.as_deref())?) } else { None };
+        let member = |proxy: &Proxy| Member::new(name.clone(), proxy.clone(), tls.clone());
+        Ok(Upstream {
+            members: settings.proxies.iter().map(member).collect(),
+            account: Arc::new(Account::new(&settings.name, &settings.auth, &settings.credentials)),
+            dialler: Dialler::new(config, &settings.source),
+            relayed: Mutex::default(),
+            settings: settings.clone(),
+            name,
+        })
     }
 
-    /// Whether this is one of its addresses, as far as they are known now.
+    /// Whether it would be the same if it were made of these settings; where they stand does not count.
+    pub fn is_as(&self, settings: &UpstreamSettings, config: &Config) -> bool {
+        let place = self.settings.place.clone();
+        self.settings == UpstreamSettings { place, ..settings.clone() }
+            && self.dialler.is_as(&Dialler::new(config, &settings.source))
+    }
+
+    /// Its name, or its address where it has none.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Looks its proxies' names up, all at once, and tells all addresses with the proxies that have them, or why a
+    /// name has none.
+    pub async fn addresses(&self) -> Vec<(String, Result<Arc<[SocketAddr]>, String>)> {
+        let mut asked = tokio::task::JoinSet::new();
+        for (number, member) in self.members.iter().enumerate() {
+            let resolver = member.resolver.clone();
+            asked.spawn(async move { (number, resolver.addresses().await) });
+        }
+        let mut answers = asked.join_all().await;
+        answers.sort_by_key(|(number, _)| *number);
+        let shown = |(number, answer): (usize, std::io::Result<_>)| {
+            (self.members[number].proxy.to_string(), answer.map_err(|error| error.to_string()))
+        };
+        answers.into_iter().map(shown).collect()
+    }
+
+    /// Whether one of its proxies has this address, as far as they are known now.
     pub fn is_at(&self, addr: SocketAddr) -> bool {
-        self.resolver.known().is_some_and(|known| known.contains(&addr))
+        self.members.iter().any(|m| m.resolver.known().is_some_and(|known| known.contains(&addr)))
     }
 
-    /// Connects to the first of its addresses that answers. May be dropped at any time.
+    /// How each proxy is, for people.
+    pub fn states(&self) -> Vec<String> {
+        let now = Instant::now();
+        let state = |member: &Member| match member.health.down(now) {
+            None => format!("upstream {}: {} up", self.name, member.proxy),
+            Some((left, why)) => format!("upstream {}: {} held for {}s more: {why}", self.name, member.proxy, left.as_secs()),
+        };
+        self.members.iter().map(state).collect()
+    }
+
+    /// How many of its proxies are down.
+    pub fn down(&self) -> usize {
+        let now = Instant::now();
+        self.members.iter().filter(|member| member.health.down(now).is_some()).count()
+    }
+
+    /// Connects to the first proxy that works. May be dropped at any time; sends nothing of a client's.
     ///
     /// # Errors
-    /// No address, or none of them answers.
-    pub async fn dial(&self) -> Result<(TcpStream, SocketAddr), Failure> {
-        let unresolved = |error| Failure::of(Close::because(End::Resolve, By::Upstream, error));
-        let addrs = self.resolver.addresses().await.map_err(unresolved)?;
-        let from = dial::From { mark: self.mark, keepalive: self.keepalive, sources: &[], turn: &self.turn };
-        let first = match dial::any(&addrs, &from).await {
-            Ok(connected) => return Ok(connected),
-            Err(error) => error,
-        };
-        // it may have moved since its name was resolved
-        let Some(moved) = self.resolver.moved_from(&addrs).await else {
-            return Err(undialled(&first));
-        };
-        dial::any(&moved, &from).await.map_err(|error| undialled(&error))
+    /// None of them can be reached, or this machine is out of something.
+    pub async fn dial(&self) -> Result<Link, Failure> {
+        self.dial_one(&self.order()).await
     }
+
+    /// Asks for a tunnel to `target`, over `link` if that still lives, and else over a new connection. Where the
+    /// upstream refuses and `page` is set, reads its page too.
+    ///
+    /// # Errors
+    /// The upstream refused, none of its proxies answers as it should, or `deadline` passed.
+    pub async fn open(
+        &self,
+        mut link: Link,
+        target: &Target<'_>,
+        page: bool,
+        deadline: Duration,
+    ) -> Result<(Link, Opened), Failure> {
+        let until = tokio::time::Instant::now() + deadline;
+        let mut left = self.order();
+        let mut may_be_stale = true;
+        loop {
+            let member = &self.members[link.member];
+            left.retain(|number| *number != link.member);
+            let asked = tokio::time::timeout_at(until, self.ask(&mut link, target, page)).await;
+            let failure = match asked {
+                Ok(Ok(opened)) => {
+                    member.worked();
+                    return Ok((link, opened));
+                }
+                Ok(Err(failure)) => failure,
+                Err(_) => {
+                    let failure = Failure::timeout(&format!("{}: reply to CONNECT", link.addr), deadline);
+                    member.was_silent(failure.why());
+                    return Err(failure);
+                }
+            };
+            match failure.fault {
+                Fault::Final => {
+                    if failure.status.is_some() {
+                        member.worked();
+                    }
+                    return Err(failure);
+                }
+                // a proxy that closes what nobody used for a while is not to blame
+                Fault::Stale if may_be_stale => left.insert(0, link.member),
+                Fault::Stale | Fault::Proxy => member.failed(failure.why()),
+            }
+            may_be_stale = false;
+            if left.is_empty() {
+                return Err(failure);
+            }
+            drop(link);
+            link = match tokio::time::timeout_at(until, self.dial_one(&left)).await {
+                Ok(dialled) => dialled?,
+                Err(_) => return Err(Failure::timeout(&format!("dial {}", self.name), deadline)),
+            };
+        }
+    }
+
+    /// A conversation about who we are, for requests that are sent over a link to this upstream; `None` where none
+    /// is wanted.
+    ///
+    /// # Errors
+    /// Our credentials were refused a moment ago.
+    pub async fn conversation(&self, link: &Link) -> Result<Option<Conversation>, Failure> {
+        if !self.account.is_needed() {
+            return Ok(None);
+        }
+        let proxy = &self.members[link.member].proxy;
+        let begun = self.account.begin(&proxy.addr.host, &proxy.to_string()).await;
+        begun.map(Some).map_err(|refusal| unauthenticated(link.addr, &refusal))
+    }
+
+    /// Takes note that the proxy behind a link answers.
+    pub fn answered(&self, link: &Link) {
+        self.members[link.member].worked();
+    }
+
+    /// Connects once more to the proxy that a link led to.
+    ///
+    /// # Errors
+    /// It cannot be reached, or this machine is out of something.
+    pub async fn redial(&self, link: &Link) -> Result<Link, Failure> {
+        self.dial_one(&[link.member]).await
+    }
+
+    /// What becomes of HTTP without TLS to this port now.
+    pub fn plain_http(&self, port: u16) -> PlainHttp {
+        if self.settings.plain_http != PlainHttp::Auto {
+            return self.settings.plain_http;
+        }
+        let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
+        match relayed.get(&port) {
+            Some(until) if *until > Instant::now() => PlainHttp::Relay,
+            Some(_) => {
+                relayed.remove(&port);
+                PlainHttp::Auto
+            }
+            None => PlainHttp::Auto,
+        }
+    }
+
+    /// A tunnel to this port was refused with this status: whether its requests are to be relayed from now on.
+    pub fn relays_instead(&self, port: u16, status: Option<u16>) -> bool {
+        let Some(status @ (403 | 405 | 501)) = status else { return false };
+        if self.plain_http(port) != PlainHttp::Auto {
+            return false;
+        }
+        let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
+        if relayed.insert(port, Instant::now() + RELAYED).is_none() {
+            let name = &self.name;
+            tracing::info!("upstream {name}: port {port} is relayed from now on, CONNECT was answered with {status}");
+        }
+        true
+    }
+
+    /// Sees now and then whether its proxies are alive, if it is told to, for as long as it is in use.
+    pub fn keep_probing(self: &Arc<Self>) {
+        let Some(interval) = self.settings.probe else { return };
+        let upstream: Weak<Upstream> = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(interval).await;
+                let Some(upstream) = upstream.upgrade() else { return };
+                for member in &upstream.members {
+                    match tokio::time::timeout(PATIENCE, member.dial(&upstream.dialler.from())).await {
+                        Ok(Ok(_)) => member.worked(),
+                        Ok(Err(failure)) if failure.fault == Fault::Proxy => member.failed(failure.why()),
+                        Ok(Err(_)) => {}
+                        Err(_) => member.failed(&format!("probe: nothing within {}s", PATIENCE.as_secs())),
+                    }
+                }
+            }
+        });
+    }
+
+    /// Its proxies as they are to be tried: those that work by preference, then the others, soonest first.
+    fn order(&self) -> Vec<usize> {
+        let now = Instant::now();
+        let mut order: Vec<usize> = (0..self.members.len()).collect();
+        if order.len() > 1 {
+            order.sort_by_key(|number| self.members[*number].health.held_until(now));
+        }
+        order
+    }
+
+    async fn dial_one(&self, order: &[usize]) -> Result<Link, Failure> {
+        let mut failed = None;
+        for (turn, &number) in order.iter().enumerate() {
+            let member = &self.members[number];
+            let from = self.dialler.from();
+            let dialling = member.dial(&from);
+            let dialled = if turn + 1 < order.len() {
+                let late = |_| Failure::timeout(&format!("dial {}", member.proxy.addr), PATIENCE).of_proxy();
+                tokio::time::timeout(PATIENCE, dialling).await.map_err(late).and_then(|dialled| dialled)
+            } else {
+                dialling.await
+            };
+            match dialled {
+                Ok((stream, addr)) => return Ok(Link { stream, addr, member: number }),
+                Err(failure) if failure.fault == Fault::Final => return Err(failure),
+                Err(failure) => {
+                    member.failed(failure.why());
+                    failed = Some(failure);
+                }
+            }
+        }
+        Err(failed.expect("an upstream has at least one proxy, and it failed"))
+    }
+
+    /// One proxy's answer, however many requests that takes.
+    async fn ask(&self, link: &mut Link, target: &Target<'_>, page: bool) -> Result<Opened, Failure> {
+        let member = &self.members[link.member];
+        if member.proxy.speaks == Speaks::Socks5 {
+            let Credentials { user, password, .. } = &self.settings.credentials;
+            let login = password.as_ref().map(|password| (user.as_str(), password.reveal()));
+            return socks5::open(&mut link.stream, link.addr, target, login).await;
+        }
+        let mut conversation = self.conversation(link).await?;
+        let mut legs = connect::Legs::new(target, page);
+        loop {
+            match legs.next(&mut link.stream, link.addr, conversation.as_mut()).await? {
+                connect::Leg::Opened(opened) => return Ok(opened),
+                connect::Leg::Reconnect => *link = self.redial(link).await?,
+            }
+        }
+    }
+}
+
+/// Credentials that we lack or that were refused.
+fn unauthenticated(addr: SocketAddr, why: &dyn std::fmt::Display) -> Failure {
+    Failure::of(Close::because(End::Auth, By::Upstream, format_args!("{addr}: {why}")))
 }
 
 /// A shortage of ours is not the upstream's fault.
 fn undialled(error: &dial::Undialled) -> Failure {
     if socket::is_shortage(&error.error) {
-        return Failure::of(Close::because(End::Error, By::Us, error));
+        let mut failure = Failure::of(Close::because(End::Error, By::Us, error));
+        failure.out_of_ports = socket::is_port_shortage(&error.error);
+        return failure;
     }
-    Failure::of(Close::because(End::Dial, By::Upstream, error))
+    Failure::of(Close::because(End::Dial, By::Upstream, error)).of_proxy()
+}
+
+/// How sockets are dialled.
+#[derive(Debug)]
+pub struct Dialler {
+    mark: u32,
+    keepalive: Option<Duration>,
+    source: Vec<IpAddr>,
+    turn: AtomicUsize,
+}
+
+impl Dialler {
+    /// Dials as the settings say, from these addresses of this machine; none leaves it to the kernel.
+    pub fn new(config: &Config, source: &[IpAddr]) -> Dialler {
+        let (mark, keepalive) = (config.mark, config.keepalive);
+        Dialler { mark, keepalive, source: source.to_vec(), turn: AtomicUsize::new(0) }
+    }
+
+    /// Connects to an origin itself.
+    ///
+    /// # Errors
+    /// It cannot be reached, or this machine is out of something.
+    pub async fn direct(&self, origin: SocketAddr) -> Result<TcpStream, Failure> {
+        let dialled = dial::any(&[origin], &self.from()).await;
+        dialled.map(|(stream, _)| stream).map_err(|error| undialled(&error))
+    }
+
+    fn from(&self) -> dial::From<'_> {
+        dial::From { mark: self.mark, keepalive: self.keepalive, sources: &self.source, turn: &self.turn }
+    }
+
+    fn is_as(&self, other: &Dialler) -> bool {
+        (self.mark, self.keepalive, &self.source) == (other.mark, other.keepalive, &other.source)
+    }
 }

@@ -4,8 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+
+use super::seats::Seats;
 
 /// The signals to stop.
 pub(super) struct Signals {
@@ -26,14 +27,13 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal, ends `accepting`, and then waits until all of the `count` seats are free,
-    /// the limit has passed, or another signal comes.
+    /// Waits for a signal, ends `accepting`, and then waits until all seats are free, the limit that is in force by
+    /// then has passed, or another signal comes.
     pub(super) async fn drain(
         mut self,
         mut accepting: JoinHandle<()>,
-        seats: &Semaphore,
-        count: usize,
-        limit: Duration,
+        seats: &Seats,
+        limit: impl FnOnce() -> Duration,
     ) -> Result<(), String> {
         tokio::select! {
             () = self.next() => {}
@@ -41,12 +41,12 @@ impl Signals {
         }
         accepting.abort();
         let _ = accepting.await;
-        let open = count - seats.available_permits();
+        let open = seats.taken();
         tracing::info!("stopping: no more clients; sessions open: {open}");
-        let all = u32::try_from(count).unwrap_or(u32::MAX);
+        let all = u32::try_from(seats.count()).unwrap_or(u32::MAX);
         tokio::select! {
-            _ = seats.acquire_many(all) => {}
-            () = tokio::time::sleep(limit) => tracing::info!("stopping: time is up"),
+            _ = seats.free.acquire_many(all) => {}
+            () = tokio::time::sleep(limit()) => tracing::info!("stopping: time is up"),
             () = self.next() => tracing::info!("stopping: at once"),
         }
         Ok(())

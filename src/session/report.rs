@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Gateway;
+use super::{Gateway, Setup};
 use crate::addr::Target;
 use crate::close::{By, Close, End, Stage, Weight};
-use crate::config::UpstreamAddr;
 use crate::flow::Flow;
 use crate::stats::Pass;
 
 /// A session's facts, filed when dropped.
 pub(super) struct Report {
     pub(super) gateway: Arc<Gateway>,
+    /// What was in force when it began.
+    pub(super) setup: Arc<Setup>,
     pub(super) flow: Flow,
     close: Option<Close>,
     _seat: OwnedSemaphorePermit,
@@ -26,7 +27,7 @@ impl Report {
     /// Opens the file.
     pub(super) fn new(gateway: Arc<Gateway>, flow: Flow, seat: OwnedSemaphorePermit) -> Report {
         gateway.stats.open();
-        Report { gateway, flow, close: None, _seat: seat }
+        Report { setup: gateway.setup(), gateway, flow, close: None, _seat: seat }
     }
 
     /// Says how it ended, and files it.
@@ -50,13 +51,13 @@ impl Drop for Report {
                 Pass::Log { held_back } => tracing::warn!("{held_back} more such sessions were not logged one by one"),
             }
         }
-        write(&self.flow, &close, &self.gateway);
+        write(&self.flow, &close, &self.setup);
     }
 }
 
 /// One event: the whole line as its message, for people, and each fact as a field, for the journal.
-fn write(flow: &Flow, close: &Close, gateway: &Gateway) {
-    let line = Line { flow, close, gateway };
+fn write(flow: &Flow, close: &Close, setup: &Setup) {
+    let line = Line { flow, close, setup };
     macro_rules! event {
         ($level:ident) => {
             tracing::$level!(
@@ -67,6 +68,8 @@ fn write(flow: &Flow, close: &Close, gateway: &Gateway) {
                 name = flow.name.as_ref().map(|n| display(&n.host)),
                 name_source = flow.name.as_ref().map(|n| display(n.source)),
                 target = line.target().map(display),
+                via = flow.via.as_deref(),
+                route = flow.route.as_deref(),
                 upstream = line.upstream().map(display),
                 stage = %flow.stage,
                 status = flow.status,
@@ -88,7 +91,7 @@ fn write(flow: &Flow, close: &Close, gateway: &Gateway) {
 struct Line<'a> {
     flow: &'a Flow,
     close: &'a Close,
-    gateway: &'a Gateway,
+    setup: &'a Setup,
 }
 
 impl Line<'_> {
@@ -97,9 +100,12 @@ impl Line<'_> {
         self.flow.target().filter(|_| self.flow.stage != Stage::Origin)
     }
 
-    /// The address that was reached, or else the one that was configured.
-    fn upstream(&self) -> Option<Either<SocketAddr, &UpstreamAddr>> {
-        (self.flow.stage != Stage::Origin).then(|| Either(self.flow.upstream, self.gateway.upstream.addr()))
+    /// The address that was reached, or else what was to be reached; nothing where no upstream is concerned.
+    fn upstream(&self) -> Option<Either<SocketAddr, &str>> {
+        let Line { flow, setup, .. } = self;
+        let name = flow.via.as_deref().unwrap_or_else(|| setup.upstreams[setup.config.default_upstream].name());
+        let concerned = flow.stage != Stage::Origin && !matches!(name, "direct" | "reject");
+        concerned.then_some(Either(flow.upstream, name))
     }
 }
 
@@ -116,6 +122,14 @@ impl fmt::Display for Line<'_> {
         if let Some(target) = self.target() {
             write!(f, " target={target}")?;
         }
+        for (key, value) in [("via", &flow.via), ("route", &flow.route)] {
+            if let Some(value) = value {
+                write!(f, " {key}={}", Quoted(value))?;
+            }
+        }
+        if flow.verified == Some(false) {
+            f.write_str(" verified=no")?;
+        }
         if let Some(upstream) = self.upstream() {
             write!(f, " upstream={upstream}")?;
         }
@@ -131,12 +145,24 @@ impl fmt::Display for Line<'_> {
                 write!(f, " {key}={:.3}", millis(span))?;
             }
         }
+        if flow.requests > 0 {
+            write!(f, " requests={}", flow.requests)?;
+        }
         write!(f, " up={} down={} duration_ms={:.3}", flow.up, flow.down, millis(flow.started.elapsed()))
     }
 }
 
 fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1e3
+}
+
+/// A word as it is, anything else in quotes.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains(|c: char| c.is_whitespace() || c == '"') { write!(f, "{:?}", self.0) } else { f.write_str(self.0) }
+    }
 }
 
 /// The one if it is there, else the other.

@@ -32,6 +32,20 @@ impl Budget {
     }
 }
 
+/// Keeps our memory, in which there are secrets, out of core dumps and away from other processes of our user (man 2
+/// prctl, PR_SET_DUMPABLE).
+pub fn forbid_core_dumps() {
+    // the call cannot fail with this argument
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// The first and the last of the ports that connections are dialled from (man 7 ip, ip_local_port_range).
+pub fn port_range() -> Option<[u16; 2]> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some([numbers.next()?.ok()?, numbers.next()?.ok()?])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, Fault, drain, unauthenticated};
 use crate::addr::Target;
+use crate::auth::Conversation;
 use crate::close::{By, Close, End};
+use crate::stream::Stream;
 use crate::wire::answer::{MAX_PAGE, Page};
 use crate::wire::reply::{self, MAX_HEAD, Reply};
 use crate::wire::{connect, text};
@@ -17,6 +19,8 @@ use crate::wire::{connect, text};
 const PAGE_TIME: Duration = Duration::from_secs(1);
 /// What one read of the reply is asked for: most replies are far shorter.
 const READ: usize = 512;
+/// More requests than this, and the upstream will never be content.
+const MAX_LEGS: u32 = 4;
 
 /// An open tunnel.
 #[derive(Debug)]
@@ -27,24 +31,123 @@ pub struct Opened {
     pub surplus: Vec<u8>,
 }
 
-/// Asks for a tunnel to `target`. Where the upstream refuses and `page` is set, reads its page too.
-/// The caller sets the deadline; when dropped, the connection must not be used again.
-///
-/// # Errors
-/// The upstream refused, hung up, or spoke something else.
-pub async fn open(
-    stream: &mut TcpStream,
-    addr: SocketAddr,
-    target: &Target<'_>,
+/// What one exchange of request and reply came to.
+#[derive(Debug)]
+pub(super) enum Leg {
+    /// The tunnel is open.
+    Opened(Opened),
+    /// The upstream wants to know who we are, and has closed: the next request goes over a new connection.
+    Reconnect,
+}
+
+/// The requests that it takes to open one tunnel. The caller sets the deadline; when dropped, the connection must not
+/// be used again.
+pub(super) struct Legs<'a> {
+    target: &'a Target<'a>,
     page: bool,
-) -> Result<Opened, Failure> {
-    let lost = |error| {
-        Failure::of(Close::because(End::Hangup, By::Upstream, format_args!("{addr}: reply to CONNECT: {error}")))
-    };
-    stream.write_all(&connect::request(target)).await.map_err(lost)?;
-    let mut bytes = Vec::with_capacity(READ);
-    let mut seen = 0;
+    challenges: Vec<Vec<u8>>,
+    sent: u32,
+}
+
+impl<'a> Legs<'a> {
+    /// None yet. Where the upstream refuses and `page` is set, its page is read too.
+    pub(super) fn new(target: &'a Target<'a>, page: bool) -> Legs<'a> {
+        Legs { target, page, challenges: Vec::new(), sent: 0 }
+    }
+
+    /// Asks, and answers challenges as long as the connection lasts.
+    ///
+    /// # Errors
+    /// The upstream refused, hung up, or spoke something else.
+    pub(super) async fn next(
+        &mut self,
+        stream: &mut Stream,
+        addr: SocketAddr,
+        mut conversation: Option<&mut Conversation>,
+    ) -> Result<Leg, Failure> {
+        if let (Some(conversation), true) = (&mut conversation, self.sent > 0) {
+            conversation.reconnected();
+        }
+        loop {
+            let request = self.request(addr, conversation.as_deref_mut()).await?;
+            let head = match exchange(stream, addr, &request).await {
+                // it closed behind its challenge without saying that it would
+                Err(failure) if failure.fault == Fault::Stale && self.sent > 0 => {
+                    self.sent += 1;
+                    return still_free(addr, conversation);
+                }
+                head => head?,
+            };
+            self.sent += 1;
+            let Some(conversation) = &mut conversation else { return self.settled(stream, addr, head).await };
+            if head.status != 407 {
+                conversation.accepted();
+                return self.settled(stream, addr, head).await;
+            }
+            if self.sent == MAX_LEGS {
+                let why = format_args!("still asks who we are after {MAX_LEGS} requests");
+                return Err(unauthenticated(addr, &why));
+            }
+            self.challenges = reply::fields(&head.head, "proxy-authenticate");
+            if !drain::finish(stream, &head.head, head.rest).await {
+                return still_free(addr, Some(conversation));
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        addr: SocketAddr,
+        conversation: Option<&mut Conversation>,
+    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let Some(conversation) = conversation else { return Ok(Zeroizing::new(connect::request(self.target, None))) };
+        let challenges: Vec<&[u8]> = self.challenges.iter().map(Vec::as_slice).collect();
+        let answer = conversation.answer("CONNECT", &self.target.to_string(), &challenges).await;
+        let answer = answer.map_err(|refusal| unauthenticated(addr, &refusal))?;
+        let credentials = answer.as_ref().map_or("", |answer| answer.as_str());
+        Ok(Zeroizing::new(connect::request(self.target, Some(credentials))))
+    }
+
+    /// The last word of the upstream.
+    async fn settled(&self, stream: &mut Stream, addr: SocketAddr, head: Head) -> Result<Leg, Failure> {
+        if (200..300).contains(&head.status) {
+            return Ok(Leg::Opened(Opened { status: Some(head.status), surplus: head.rest }));
+        }
+        Err(refused(stream, addr, head, self.page).await)
+    }
+}
+
+/// The connection is over: whether that is the end of it.
+fn still_free(addr: SocketAddr, conversation: Option<&mut Conversation>) -> Result<Leg, Failure> {
+    if conversation.is_some_and(|conversation| conversation.is_bound()) {
+        let why = "closes the connection to which it wants the credentials bound (NTLM or Negotiate)";
+        return Err(unauthenticated(addr, &why));
+    }
+    Ok(Leg::Reconnect)
+}
+
+/// A head that is no interim one, and what came behind it.
+struct Head {
+    status: u16,
+    head: Vec<u8>,
+    rest: Vec<u8>,
+}
+
+/// Sends a request and reads the head of its reply.
+async fn exchange(stream: &mut Stream, addr: SocketAddr, request: &[u8]) -> Result<Head, Failure> {
     let mut heads = 0;
+    let mut seen = 0;
+    let mut bytes = Vec::new();
+    let lost = |error: std::io::Error, so_far: usize| {
+        let why = format_args!("{addr}: reply to CONNECT: {error}");
+        hangup(Close::because(End::Hangup, By::Upstream, why), so_far)
+    };
+    let sending = async {
+        stream.write_all(request).await?;
+        stream.flush().await
+    };
+    sending.await.map_err(|error| lost(error, 0))?;
+    bytes.reserve(READ);
     loop {
         let (status, length) = match reply::scan(&bytes, seen) {
             Reply::Head { status, length } => (status, length),
@@ -58,46 +161,36 @@ pub async fn open(
             Reply::More => {
                 seen = bytes.len();
                 bytes.reserve(READ);
-                if stream.read_buf(&mut bytes).await.map_err(lost)? == 0 {
+                if stream.read_buf(&mut bytes).await.map_err(|error| lost(error, heads + seen))? == 0 {
                     let when = if heads + seen == 0 { "before" } else { "within" };
-                    return Err(Failure::of(Close::because(
-                        End::Hangup,
-                        By::Upstream,
-                        format_args!("{addr}: closed {when} its reply to CONNECT"),
-                    )));
+                    let why = format_args!("{addr}: closed {when} its reply to CONNECT");
+                    return Err(hangup(Close::because(End::Hangup, By::Upstream, why), heads + seen));
                 }
                 continue;
             }
         };
-        match status {
-            100..=199 => {
-                heads += length;
-                bytes.drain(..length);
-                seen = 0;
-            }
-            200..=299 => {
-                bytes.drain(..length);
-                return Ok(Opened { status: Some(status), surplus: bytes });
-            }
-            _ => return Err(refused(stream, addr, bytes, Refused { status, length, page }).await),
+        if status >= 200 {
+            let rest = bytes.split_off(length);
+            return Ok(Head { status, head: bytes, rest });
         }
+        heads += length;
+        bytes.drain(..length);
+        seen = 0;
     }
 }
 
+/// A connection that ended before a byte of the reply may have been over before the request.
+fn hangup(close: Close, so_far: usize) -> Failure {
+    let fault = if so_far == 0 { Fault::Stale } else { Fault::Proxy };
+    Failure { fault, ..Failure::of(close) }
+}
+
 fn bad(why: std::fmt::Arguments<'_>) -> Failure {
-    Failure::of(Close::because(End::BadReply, By::Upstream, why))
+    Failure::of(Close::because(End::BadReply, By::Upstream, why)).of_proxy()
 }
 
-/// What is known of a refusal.
-struct Refused {
-    status: u16,
-    length: usize,
-    page: bool,
-}
-
-async fn refused(stream: &mut TcpStream, addr: SocketAddr, mut bytes: Vec<u8>, refused: Refused) -> Failure {
-    let body = bytes.split_off(refused.length);
-    let head = bytes;
+async fn refused(stream: &mut Stream, addr: SocketAddr, head: Head, page: bool) -> Failure {
+    let Head { status, head, rest } = head;
     let why = text::shown(reply::status_text(&head));
     let says = |name, what: &str| {
         reply::field(&head, name)
@@ -105,16 +198,16 @@ async fn refused(stream: &mut TcpStream, addr: SocketAddr, mut bytes: Vec<u8>, r
     };
     let close = Close::because(End::Refused, By::Upstream, format_args!("{addr} answered {why}"));
     Failure {
-        close,
-        status: Some(refused.status),
-        page: if refused.page { read_page(stream, &head, body).await } else { None },
+        status: Some(status),
+        page: if page { read_page(stream, &head, rest).await } else { None },
         // squid's own field, and RFC 9209 section 2.3.2
         unresolved: says("x-squid-error", "err_dns_fail") || says("proxy-status", "error=dns_error"),
+        ..Failure::of(close)
     }
 }
 
 /// The upstream's page, if it is text that can be passed on as it stands.
-async fn read_page(stream: &mut TcpStream, head: &[u8], mut body: Vec<u8>) -> Option<Page> {
+async fn read_page(stream: &mut Stream, head: &[u8], mut body: Vec<u8>) -> Option<Page> {
     let kind = reply::field(head, "content-type")?.to_ascii_lowercase();
     let html = kind.starts_with(b"text/html");
     let coded = ["transfer-encoding", "content-encoding"].iter().any(|name| reply::field(head, name).is_some());
@@ -151,13 +244,13 @@ fn charset(kind: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     /// What becomes of a CONNECT that is answered with these pieces, then closed.
     async fn answered(pieces: &[&[u8]]) -> Result<Opened, Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let addr = listener.local_addr().expect("bound");
-        let mut client = TcpStream::connect(addr).await.expect("listening");
+        let mut client = Stream::Tcp(TcpStream::connect(addr).await.expect("listening"));
         let (mut proxy, _) = listener.accept().await.expect("connected");
         let pieces: Vec<Vec<u8>> = pieces.iter().map(|p| p.to_vec()).collect();
         tokio::spawn(async move {
@@ -169,7 +262,10 @@ mod tests {
             }
         });
         let target = Target::Addr("203.0.113.9:443".parse().expect("an address"));
-        open(&mut client, addr, &target, true).await
+        match Legs::new(&target, true).next(&mut client, addr, None).await? {
+            Leg::Opened(opened) => Ok(opened),
+            Leg::Reconnect => panic!("nobody asked who we are"),
+        }
     }
 
     #[tokio::test]

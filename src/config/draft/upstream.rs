@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::file::{File, Section};
+use super::super::authorities::authorities;
 use super::super::permissions;
 use super::super::values::{addresses, plain_http, proxies, schemes, span};
 use super::super::{Credentials, Mistake, Place, PlainHttp, Proxy, Scheme, Secret, Speaks};
@@ -161,16 +162,10 @@ impl UpstreamDraft {
         if self.ca.is_some() && !speaks(Speaks::Https) {
             whys.push(("ca", "only a https:// proxy has a certificate, and there is none".to_owned()));
         }
-        let ca = self.ca.as_deref().and_then(|path| match std::fs::read(path) {
-            Ok(pem) if super::super::has_certificates(&pem) => Some(pem),
-            Ok(_) => {
-                whys.push(("ca", format!("{}: no certificate in it, PEM is wanted", path.display())));
-                None
-            }
-            Err(error) => {
-                whys.push(("ca", format!("{}: {error}", path.display())));
-                None
-            }
+        let ca = self.ca.as_deref().and_then(|path| {
+            let read = std::fs::read(path).map_err(|error| error.to_string());
+            let sound = read.and_then(|pem| authorities(&pem).map(|_| pem));
+            sound.map_err(|why| whys.push(("ca", format!("{}: {why}", path.display())))).ok()
         });
         let credentials = self.credentials(&mut whys);
         let settings = UpstreamSettings {

@@ -1,0 +1,83 @@
+//! SIGHUP reads the settings again and exchanges them as a whole, or leaves them; SIGUSR1 tells how the upstreams are.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::seats::Seats;
+use super::{check_upstreams, count};
+use crate::config::Config;
+use crate::session::{Gateway, Setup};
+
+/// The signals that change or ask.
+pub(super) struct Signals {
+    reload: Signal,
+    ask: Signal,
+}
+
+impl Signals {
+    /// From here on they no longer end the process.
+    pub(super) fn watch() -> io::Result<Signals> {
+        Ok(Signals { reload: signal(SignalKind::hangup())?, ask: signal(SignalKind::user_defined1())? })
+    }
+}
+
+/// Answers signals for ever.
+pub(super) async fn serve(mut signals: Signals, gateway: Arc<Gateway>, seats: Arc<Seats>) {
+    loop {
+        tokio::select! {
+            _ = signals.reload.recv() => reload(&gateway, &seats).await,
+            _ = signals.ask.recv() => {
+                for upstream in &gateway.setup().upstreams {
+                    upstream.states().iter().for_each(|state| tracing::info!("{state}"));
+                }
+            }
+        }
+    }
+}
+
+async fn reload(gateway: &Gateway, seats: &Seats) {
+    let old = gateway.setup();
+    let mut config = match old.config.again() {
+        Ok(config) => config,
+        Err(mistakes) => {
+            mistakes.iter().for_each(|mistake| tracing::error!("reload refused: {mistake}"));
+            return;
+        }
+    };
+    keep(&old.config, &mut config);
+    let setup = match Setup::new(config, Some(&old)) {
+        Ok(setup) => setup,
+        Err(why) => return tracing::error!("reload refused: {why}"),
+    };
+    if let Err(why) = check_upstreams(&setup).await {
+        return tracing::error!("reload refused: {why}");
+    }
+    for remark in setup.config.remarks() {
+        tracing::warn!("{remark}");
+    }
+    for upstream in setup.upstreams.iter().filter(|new| !old.upstreams.iter().any(|old| Arc::ptr_eq(old, new))) {
+        upstream.keep_probing();
+    }
+    if setup.config.max_sessions != old.config.max_sessions {
+        seats.resize(setup.config.max_sessions);
+    }
+    let file = setup.config.file.clone().unwrap_or_else(|| "settings".to_owned());
+    let upstreams = count(setup.upstreams.len() as u64, "upstream");
+    let routes = count(setup.config.routes.len() as u64, "route");
+    gateway.exchange(setup);
+    tracing::info!("reloaded {file}: {upstreams}, {routes}");
+}
+
+/// What is fixed at the start stays as it was.
+fn keep(old: &Config, new: &mut Config) {
+    if old.local_port != new.local_port {
+        tracing::warn!("reload: local-port needs a restart, {} stays", old.local_port);
+        new.local_port = old.local_port;
+    }
+    if old.log_level != new.log_level {
+        tracing::warn!("reload: log-level needs a restart, it stays as it was");
+        new.log_level = old.log_level;
+    }
+}

@@ -1,0 +1,107 @@
+//! What sessions are made with: the settings of the moment, exchanged as a whole, and what outlives them.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use crate::config::{Config, Via};
+use crate::route::{Routes, Verifier};
+use crate::stats::{Gate, Pass, Stats};
+use crate::sys::limits;
+use crate::upstream::{Dialler, Failure, Upstream};
+
+/// What all sessions of a process share.
+#[derive(Debug)]
+pub struct Gateway {
+    setup: RwLock<Arc<Setup>>,
+    /// The counters.
+    pub stats: Stats,
+    /// Lines about connections that should not be here.
+    pub(super) gate: Gate,
+    /// Lines about ports that are all taken.
+    pub(super) ports: Gate,
+}
+
+/// Settings and what is made of them. A session keeps those that it began with.
+#[derive(Debug)]
+pub struct Setup {
+    /// The settings.
+    pub config: Config,
+    /// The upstreams, in the order of the settings.
+    pub upstreams: Vec<Arc<Upstream>>,
+    pub(super) routes: Routes,
+    pub(super) direct: Dialler,
+    pub(super) verifier: Arc<Verifier>,
+}
+
+impl Gateway {
+    /// A gateway that begins with this; opens nothing.
+    pub fn new(setup: Setup) -> Gateway {
+        Gateway {
+            setup: RwLock::new(Arc::new(setup)),
+            stats: Stats::default(),
+            gate: Gate::default(),
+            ports: Gate::default(),
+        }
+    }
+
+    /// What sessions begin with now.
+    pub fn setup(&self) -> Arc<Setup> {
+        self.setup.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts and tells that all ports towards a proxy or an origin are taken.
+    pub(super) fn out_of_ports(&self, failure: &Failure) {
+        self.stats.out_of_ports();
+        if self.ports.pass(Instant::now()) == Pass::HoldBack {
+            return;
+        }
+        let range = limits::port_range().map(|[first, last]| format!(" (now {first}-{last})")).unwrap_or_default();
+        let why = failure.close.error.as_deref().unwrap_or_default();
+        tracing::error!("out of local ports: {why}; add addresses to \"source\" or widen net.ipv4.ip_local_port_range{range}");
+    }
+
+    /// From now on sessions begin with this.
+    pub fn exchange(&self, setup: Setup) {
+        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(setup);
+    }
+}
+
+impl Setup {
+    /// Makes what the settings say; opens nothing. Upstreams of `old` that would be the same stay, with all that is
+    /// known of them.
+    ///
+    /// # Errors
+    /// The roots that a proxy's certificate is checked against cannot be read.
+    pub fn new(config: Config, old: Option<&Setup>) -> Result<Setup, String> {
+        let mut upstreams = Vec::with_capacity(config.upstreams.len());
+        for settings in &config.upstreams {
+            let kept = old.and_then(|old| old.upstreams.iter().find(|upstream| upstream.is_as(settings, &config)));
+            upstreams.push(match kept {
+                Some(upstream) => upstream.clone(),
+                None => {
+                    let wrong = |why| format!("{}: upstream {}: {why}", settings.place, settings.name);
+                    Arc::new(Upstream::new(settings, &config).map_err(wrong)?)
+                }
+            });
+        }
+        let default = Via::Upstream(config.default_upstream);
+        Ok(Setup {
+            routes: Routes::new(&config.routes, default, config.verify_name),
+            direct: Dialler::new(&config, &config.source),
+            verifier: old.map_or_else(Arc::default, |old| old.verifier.clone()),
+            upstreams,
+            config,
+        })
+    }
+
+    /// Whether one of the proxies has this address, as far as they are known now.
+    pub(super) fn is_proxy(&self, addr: SocketAddr) -> bool {
+        self.upstreams.iter().any(|upstream| upstream.is_at(addr))
+    }
+
+    /// The word for where a route leads.
+    pub(super) fn via(&self, via: Via) -> &str {
+        crate::config::via(via, &self.config)
+    }
+}

@@ -1,0 +1,86 @@
+//! What a session becomes when its way is open: bytes both ways, or requests one by one.
+
+use tokio::net::TcpStream;
+
+use super::limits;
+use super::report::Report;
+use crate::addr::{Host, Target};
+use crate::close::Close;
+use crate::config::{DialBy, Via};
+use crate::plain;
+use crate::relay::{Copying, Relay};
+use crate::route::is_private;
+use crate::sniff::Prefix;
+use crate::stream::Stream;
+use crate::upstream::Link;
+
+/// What a session has become.
+pub(super) enum Tunnel {
+    /// Bytes both ways, moved by the kernel.
+    Spliced(Relay),
+    /// Bytes both ways, moved by us.
+    Copied(Box<Copying>),
+    /// HTTP, request by request.
+    Requests(Box<Requests>),
+}
+
+/// Joins a client and its tunnel, with the early bytes up and down.
+pub(super) fn join(client: TcpStream, stream: Stream, [up, down]: [Vec<u8>; 2], ended: bool) -> Tunnel {
+    match stream {
+        Stream::Tcp(stream) => {
+            let mut relay = Relay::new(client, stream);
+            relay.early_up(up, ended);
+            relay.early_down(down);
+            Tunnel::Spliced(relay)
+        }
+        stream @ Stream::Tls(_) => {
+            let mut relay = Copying::new(client, stream);
+            relay.early_up(up, ended);
+            relay.early_down(down);
+            Tunnel::Copied(Box::new(relay))
+        }
+    }
+}
+
+/// A client whose requests are handed to a proxy one by one.
+pub(super) struct Requests {
+    pub(super) client: TcpStream,
+    pub(super) prefix: Prefix,
+    pub(super) link: Link,
+    pub(super) via: Via,
+}
+
+impl Requests {
+    /// Hands them over until the last one, or until one of them makes a tunnel of the connection.
+    pub(super) async fn exchange(self, report: &mut Report) -> Result<Tunnel, Close> {
+        let Requests { client, prefix, link, via } = self;
+        let setup = report.setup.clone();
+        let Via::Upstream(number) = via else { unreachable!("only an upstream takes requests") };
+        let flow = &mut report.flow;
+        let (peer, origin) = (flow.client.ip(), flow.origin.expect("start() has found it"));
+        let accepts = |name: Option<&Host>| {
+            let decision = setup.routes.decide(peer, origin, name);
+            let target = name.map_or(Target::Addr(origin), |host| Target::Name(host, origin.port()));
+            // what would have to be looked up first is left to a connection of its own
+            decision.via == via
+                && !(decision.verify_name && name.is_some())
+                && decision.dial == DialBy::Name
+                && (decision.allows_private || !is_private(&target))
+        };
+        let way = plain::Way {
+            upstream: &setup.upstreams[number],
+            link,
+            origin,
+            by_address: flow.by_address,
+            accepts: &accepts,
+            limits: limits(&setup.config),
+            dial_timeout: setup.config.dial_timeout,
+        };
+        match plain::exchange(client, prefix.bytes, prefix.ended, way, flow).await {
+            plain::Outcome::Ended(close) => Err(close),
+            plain::Outcome::Switched { client, upstream, early_up, ended, early_down } => {
+                Ok(join(client, upstream, [early_up, early_down], ended))
+            }
+        }
+    }
+}

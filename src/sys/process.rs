@@ -1,0 +1,14 @@
+//! Other processes.
+
+use std::io;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Sends SIGHUP to a process.
+///
+/// # Errors
+/// There is no such process (ESRCH), or it is not ours to signal (EPERM).
+pub fn hang_up(pid: i32) -> io::Result<()> {
+    Ok(kill(Pid::from_raw(pid), Signal::SIGHUP)?)
+}

@@ -1,0 +1,83 @@
+//! One proxy of an upstream: its addresses, its health, and a connection to it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::dial::{self, From};
+use super::health::{Change, Health};
+use super::resolve::Resolver;
+use super::tls::Tls;
+use super::{Failure, undialled};
+use crate::close::{By, Close, End};
+use crate::config::{Proxy, Speaks};
+use crate::stream::Stream;
+
+/// A proxy.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// The name of the upstream that it belongs to, for the log.
+    upstream: Arc<str>,
+    pub(super) proxy: Proxy,
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) health: Health,
+    tls: Option<Tls>,
+}
+
+impl Member {
+    pub(super) fn new(upstream: Arc<str>, proxy: Proxy, tls: Option<Tls>) -> Member {
+        let resolver = Arc::new(Resolver::new(&proxy.addr));
+        let tls = tls.filter(|_| proxy.speaks == Speaks::Https);
+        Member { upstream, proxy, resolver, health: Health::default(), tls }
+    }
+
+    /// Connects to it, TLS included where it speaks that. May be dropped at any time.
+    pub(super) async fn dial(&self, from: &From<'_>) -> Result<(Stream, SocketAddr), Failure> {
+        let unresolved = |error: io::Error| Failure::of(Close::because(End::Resolve, By::Upstream, error)).of_proxy();
+        let addrs = self.resolver.addresses().await.map_err(unresolved)?;
+        let (tcp, addr) = match dial::any(&addrs, from).await {
+            Ok(connected) => connected,
+            // it may have moved since its name was resolved
+            Err(error) => match self.resolver.moved_from(&addrs).await {
+                Some(moved) => dial::any(&moved, from).await.map_err(|error| undialled(&error))?,
+                None => return Err(undialled(&error)),
+            },
+        };
+        let Some(tls) = &self.tls else { return Ok((Stream::Tcp(tcp), addr)) };
+        let stream = tls.handshake(tcp, &self.proxy.addr.host).await.map_err(|error| {
+            Failure::of(Close::because(End::Dial, By::Upstream, format_args!("{addr}: TLS: {error}"))).of_proxy()
+        })?;
+        Ok((stream, addr))
+    }
+
+    /// Takes note of a failure that is its own.
+    pub(super) fn failed(&self, why: &str) {
+        self.tell(self.health.failed(why, Instant::now()), why);
+    }
+
+    /// Takes note that it did not answer.
+    pub(super) fn was_silent(&self, why: &str) {
+        self.tell(self.health.was_silent(why, Instant::now()), why);
+    }
+
+    /// Takes note that it answers.
+    pub(super) fn worked(&self) {
+        self.tell(self.health.worked(Instant::now()), "");
+    }
+
+    /// One line per change.
+    fn tell(&self, change: Change, why: &str) {
+        let Member { upstream, proxy, .. } = self;
+        match change {
+            Change::None => {}
+            Change::Down(hold) => {
+                let hold = humantime::format_duration(hold);
+                tracing::warn!("upstream {upstream}: {proxy} is down: {why}; next try in {hold}");
+            }
+            Change::Up(after) => {
+                tracing::info!("upstream {upstream}: {proxy} is up again after {}s", after.as_secs());
+            }
+        }
+    }
+}
