@@ -6,7 +6,7 @@
 //! 7 door     cli
 //! 6 house    server log
 //! 5 life     session
-//! 4 hops     sniff upstream refuse relay
+//! 4 hops     sniff route upstream refuse relay
 //! 3 seams    stats
 //! 2 settings config
 //! 1 facts    flow pattern wire sys
@@ -22,6 +22,7 @@ pub mod log;
 pub mod pattern;
 pub mod refuse;
 pub mod relay;
+pub mod route;
 pub mod server;
 pub mod session;
 pub mod sniff;
