@@ -115,3 +115,131 @@ impl fmt::Debug for Verifier {
         f.debug_struct("Verifier").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn host(text: &str) -> Host {
+        Host::parse(text.as_bytes()).expect("a valid name")
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    /// Counts questions; each is answered after `delay`, with 192.0.2.1 unless the name begins with `no`.
+    fn counting(delay: Duration) -> (Verifier, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let look_up = move |name: Host| -> Pin<Box<dyn Future<Output = Vec<IpAddr>> + Send>> {
+            count.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                tokio::time::sleep(delay).await;
+                if name.as_str().starts_with("no") { vec![] } else { vec![ip("2001:db8::1"), ip("192.0.2.1")] }
+            })
+        };
+        (Verifier::with(Box::new(look_up)), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_agrees_with_each_of_its_addresses_and_no_other() {
+        let (verifier, asked) = counting(Duration::from_millis(5));
+        let name = host("a.example");
+        for (addr, wanted) in
+            [("192.0.2.1", true), ("::ffff:192.0.2.1", true), ("2001:db8::1", true), ("192.0.2.2", false)]
+        {
+            assert_eq!(verifier.agrees(&name, ip(addr)).await, wanted, "{addr}");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_and_failures_are_asked_for_anew_after_half_a_minute() {
+        let (verifier, asked) = counting(Duration::ZERO);
+        for (name, wanted) in [("a.example", true), ("no.example", false)] {
+            let name = host(name);
+            let before = asked.load(Ordering::Relaxed);
+            assert_eq!(verifier.agrees(&name, ip("192.0.2.1")).await, wanted);
+            tokio::time::advance(FRESH - Duration::from_secs(1)).await;
+            assert_eq!(verifier.agrees(&name, ip("192.0.2.1")).await, wanted);
+            assert_eq!(asked.load(Ordering::Relaxed), before + 1);
+            tokio::time::advance(Duration::from_secs(2)).await;
+            assert_eq!(verifier.agrees(&name, ip("192.0.2.1")).await, wanted);
+            assert_eq!(asked.load(Ordering::Relaxed), before + 2);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_name_is_asked_for_once_however_many_wait() {
+        let (verifier, asked) = counting(Duration::from_secs(1));
+        let name = host("a.example");
+        let all = tokio::join!(
+            verifier.agrees(&name, ip("192.0.2.1")),
+            verifier.agrees(&name, ip("192.0.2.2")),
+            verifier.agrees(&name, ip("192.0.2.1")),
+        );
+        assert_eq!(all, (true, false, true));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_goes_leaves_the_question_to_the_next() {
+        let (verifier, _) = counting(Duration::from_millis(1500));
+        let name = host("a.example");
+        let gone = tokio::time::timeout(Duration::from_secs(1), verifier.agrees(&name, ip("192.0.2.1"))).await;
+        assert!(gone.is_err());
+        assert!(verifier.agrees(&name, ip("192.0.2.1")).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_resolver_does_not_agree_after_two_seconds() {
+        let (verifier, asked) = counting(Duration::from_secs(10));
+        let name = host("a.example");
+        let begin = Instant::now();
+        assert!(!verifier.agrees(&name, ip("192.0.2.1")).await);
+        assert!(begin.elapsed() <= PATIENCE + Duration::from_millis(10), "{:?}", begin.elapsed());
+        // and that is believed
+        assert!(!verifier.agrees(&name, ip("192.0.2.1")).await);
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_resolver_holds_a_bounded_number_of_threads() {
+        let (verifier, asked) = counting(Duration::from_secs(3600));
+        let verifier = Arc::new(verifier);
+        let ask = |n: usize| {
+            let verifier = verifier.clone();
+            tokio::spawn(async move { verifier.agrees(&host(&format!("n{n}.example")), ip("192.0.2.1")).await })
+        };
+        let tasks: Vec<_> = (0..AT_ONCE * 3).map(ask).collect();
+        for task in tasks {
+            assert!(!task.await.expect("no panic"));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), AT_ONCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_name_makes_room() {
+        let (verifier, asked) = counting(Duration::ZERO);
+        for n in 0..NAMES + 1 {
+            assert!(verifier.agrees(&host(&format!("n{n}.example")), ip("192.0.2.1")).await);
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert_eq!(verifier.known.lock().expect("no panic").len(), NAMES);
+        let before = asked.load(Ordering::Relaxed);
+        assert!(verifier.agrees(&host("n1.example"), ip("192.0.2.1")).await);
+        assert_eq!(asked.load(Ordering::Relaxed), before, "the second is still known");
+        assert!(verifier.agrees(&host("n0.example"), ip("192.0.2.1")).await);
+        assert_eq!(asked.load(Ordering::Relaxed), before + 1, "the first had to go");
+    }
+
+    #[tokio::test]
+    async fn the_system_knows_localhost_and_nothing_invalid() {
+        let verifier = Verifier::new();
+        assert!(verifier.agrees(&host("localhost"), ip("127.0.0.1")).await);
+        assert!(!verifier.agrees(&host("localhost"), ip("192.0.2.1")).await);
+        assert!(!verifier.agrees(&host("nowhere.invalid"), ip("127.0.0.1")).await);
+    }
+}
