@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::num::NonZeroUsize;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
@@ -19,10 +20,11 @@ const BULK: usize = 16 * 1024;
 /// What is copied at once where no pipe can be had.
 const COPY: usize = 64 * 1024;
 /// Rounds before the other tunnels of the thread get their turn.
-const ROUNDS: usize = 16;
+pub(super) const ROUNDS: usize = 16;
 
 thread_local! {
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; COPY].into_boxed_slice());
+    /// For what is in nobody's hands between two calls.
+    pub(super) static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; COPY].into_boxed_slice());
 }
 
 /// One direction.
@@ -103,22 +105,12 @@ impl Direction {
     /// Reads for nobody, so that the source can be closed without a reset; ready when it has ended.
     pub(super) fn poll_discard(&mut self, from: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         self.held = Held::Nothing;
-        for _ in 0..ROUNDS {
-            if self.ended {
-                self.done = true;
-                return Poll::Ready(Ok(()));
-            }
-            ready!(from.poll_read_ready(cx)).map_err(Fault::From)?;
-            let read = BUFFER
-                .with_borrow_mut(|buffer| from.try_io(Interest::READABLE, || socket::read(from, &mut buffer[..])));
-            match read {
-                Ok(got) => self.ended = got == 0,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(Fault::From(error))),
-            }
+        if !self.ended {
+            ready!(poll_waste(from, cx)).map_err(Fault::From)?;
+            self.ended = true;
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        self.done = true;
+        Poll::Ready(Ok(()))
     }
 
     /// Moves what can be moved; ready when the source has ended and the destination was told, and then always.
@@ -227,21 +219,14 @@ impl Direction {
         BUFFER.with_borrow_mut(|buffer| {
             // bulk, but without a pipe
             let buffer = if self.bulk { &mut buffer[..] } else { &mut buffer[..BULK] };
-            let mut got = 0;
-            let read = from.try_io(Interest::READABLE, || {
-                got = socket::read(from, buffer)?;
-                // a short read leaves the socket dry (man 7 epoll), unless it stopped at the mark of urgent data
-                let dry = 0 < got && got < buffer.len() && unread(from) == 0;
-                if dry { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-            });
-            match read {
-                Ok(()) if got == 0 => self.ended = true,
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(Fault::From(error)),
-                _ => {}
-            }
-            if got == 0 {
-                return Ok(());
-            }
+            let got = match take(from, buffer).map_err(Fault::From)? {
+                Taken::Nothing => return Ok(()),
+                Taken::End => {
+                    self.ended = true;
+                    return Ok(());
+                }
+                Taken::Bytes(got) => got.get(),
+            };
             self.run += got;
             self.bulk |= got == buffer.len();
             let sent = match to.try_io(Interest::WRITABLE, || socket::write(to, &buffer[..got])) {
@@ -269,4 +254,43 @@ impl Direction {
             pipe.give_back();
         }
     }
+}
+
+/// What one read brought.
+pub(super) enum Taken {
+    /// The socket is dry.
+    Nothing,
+    /// The source has ended.
+    End,
+    /// So many bytes.
+    Bytes(NonZeroUsize),
+}
+
+/// Reads once. Where that leaves the socket dry, its readiness is cleared: no second read need find out.
+pub(super) fn take(from: &TcpStream, buffer: &mut [u8]) -> io::Result<Taken> {
+    let mut got = 0;
+    let read = from.try_io(Interest::READABLE, || {
+        got = socket::read(from, buffer)?;
+        // a short read leaves the socket dry (man 7 epoll), unless it stopped at the mark of urgent data
+        let dry = 0 < got && got < buffer.len() && unread(from) == 0;
+        if dry { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match (NonZeroUsize::new(got), read) {
+        (Some(got), _) => Ok(Taken::Bytes(got)),
+        (None, Ok(())) => Ok(Taken::End),
+        (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(Taken::Nothing),
+        (None, Err(error)) => Err(error),
+    }
+}
+
+/// Reads for nobody; ready at the end.
+pub(super) fn poll_waste(from: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    for _ in 0..ROUNDS {
+        ready!(from.poll_read_ready(cx))?;
+        if let Taken::End = BUFFER.with_borrow_mut(|buffer| take(from, buffer))? {
+            return Poll::Ready(Ok(()));
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }

@@ -102,12 +102,11 @@ mod tests {
     use crate::addr::Host;
     use tokio::net::{TcpListener, TcpStream};
 
+    /// What the proxy waits for, and what it says then.
+    type Turn<'a> = (&'a [u8], &'a [u8]);
+
     /// A dialogue with a proxy that waits for each message and then says its line, in pieces of `piece` bytes.
-    async fn with_proxy(
-        script: &[(&[u8], &[u8])],
-        login: Option<(&str, &str)>,
-        piece: usize,
-    ) -> Result<Opened, Failure> {
+    async fn with_proxy(script: &[Turn<'_>], login: Option<(&str, &str)>, piece: usize) -> Result<Opened, Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let addr = listener.local_addr().expect("bound");
         let (client, proxy) = tokio::join!(TcpStream::connect(addr), listener.accept());
@@ -134,8 +133,8 @@ mod tests {
 
     const REQUEST: &[u8] = b"\x05\x01\x00\x03\x09a.example\x01\xbb";
     const GRANTED: &[u8] = b"\x05\x00\x00\x03\x05proxy\x04\x38banner";
-    const NOBODY: (&[u8], &[u8]) = (b"\x05\x01\x00", b"\x05\x00");
-    const SOMEBODY: (&[u8], &[u8]) = (b"\x05\x02\x00\x02", b"\x05\x02");
+    const NOBODY: Turn<'_> = (b"\x05\x01\x00", b"\x05\x00");
+    const SOMEBODY: Turn<'_> = (b"\x05\x02\x00\x02", b"\x05\x02");
     const LOGIN: &[u8] = b"\x01\x02me\x06secret";
 
     #[tokio::test]
@@ -159,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_refused_is_told_apart_from_what_is_refused() {
         let login = Some(("me", "secret"));
-        let cases: [(&[(&[u8], &[u8])], _, _, _); 7] = [
+        let cases: [(&[Turn<'_>], _, _, _); 7] = [
             (&[(NOBODY.0, b"\x05\xff")], None, End::Auth, "wants a login, and there is none"),
             (&[(SOMEBODY.0, b"\x05\xff")], login, End::Auth, "takes neither"),
             (&[SOMEBODY, (LOGIN, b"\x01\x01")], login, End::Auth, "refused the user or the password"),
