@@ -25,8 +25,8 @@ use crate::addr::Host;
 use crate::pattern::{Pattern, Ports};
 
 pub use authorities::authorities;
-pub use routes::{DialBy, Route, Via};
 pub use help::help;
+pub use routes::{DialBy, Route, Via};
 pub use secret::Secret;
 pub use shown::{route_shown, shown, via};
 pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
@@ -236,7 +236,8 @@ impl Config {
         }
         for upstream in self.upstreams.iter().filter(|upstream| upstream.plain_http != PlainHttp::Connect) {
             let (place, how) = (&upstream.place, upstream.plain_http);
-            remarks.push(format!("{place}: plain-http = {how} does nothing, since sniff-timeout looks at no first bytes"));
+            remarks
+                .push(format!("{place}: plain-http = {how} does nothing, since sniff-timeout looks at no first bytes"));
         }
         remarks
     }

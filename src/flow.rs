@@ -24,10 +24,8 @@ pub struct Flow {
     pub by_address: bool,
     /// Whether the name resolves to the origin's address here, where that was asked.
     pub verified: Option<bool>,
-    /// Where it is led: the name of an upstream, `direct` or `reject`.
-    pub via: Option<Arc<str>>,
-    /// Where the route stands that says so, if one does.
-    pub route: Option<Arc<str>>,
+    /// Where it is led, where there is more than one way.
+    pub led: Option<Box<Led>>,
     /// The address of the upstream that was connected to.
     pub upstream: Option<SocketAddr>,
     /// How far it came.
@@ -48,6 +46,15 @@ pub struct Flow {
     pub down: u64,
 }
 
+/// Where a session is led.
+#[derive(Debug)]
+pub struct Led {
+    /// The name of an upstream, `direct` or `reject`.
+    pub via: Arc<str>,
+    /// Where the route stands that says so, if one does.
+    pub route: Option<Arc<str>>,
+}
+
 impl Flow {
     /// A session that was accepted just now.
     pub fn new(client: SocketAddr) -> Flow {
@@ -58,8 +65,7 @@ impl Flow {
             name: None,
             by_address: false,
             verified: None,
-            via: None,
-            route: None,
+            led: None,
             upstream: None,
             stage: Stage::Origin,
             status: None,

@@ -5,6 +5,7 @@
 //! before its end resets both, so that nobody takes a torn stream for a whole one. The trap: a side that
 //! has ended and resets later says only that it takes no more; what it sent before is still delivered.
 
+mod copying;
 mod direction;
 mod watchdog;
 
@@ -18,6 +19,7 @@ use crate::close::{By, Close, End};
 use crate::flow::Flow;
 use crate::sys::queues::unacked;
 use crate::sys::socket;
+pub use copying::Copying;
 use direction::{Direction, Fault};
 use watchdog::Watchdog;
 

@@ -14,7 +14,9 @@ fn config(line: &str) -> Config {
 
 fn failure(end: End, status: Option<u16>, unresolved: bool) -> Failure {
     let page = Some(Page { html: false, charset: None, body: b"its page".to_vec() });
-    Failure { close: Close::because(end, By::Upstream, "why"), status, page, unresolved }
+    let mut failure = Failure::new(Close::because(end, By::Upstream, "why"));
+    (failure.status, failure.page, failure.unresolved) = (status, page, unresolved);
+    failure
 }
 
 fn told(protocol: Protocol, failure: &Failure) -> Option<Vec<u8>> {
@@ -76,7 +78,7 @@ fn ports_decide_which_scanners_run() {
 
 #[tokio::test]
 async fn every_session_is_reported_once_however_it_ends() {
-    let gateway = Arc::new(Gateway::new(config("-local-port 1")));
+    let gateway = Arc::new(Gateway::new(Setup::new(config("-local-port 1"), None).expect("sound")));
     let seats = Arc::new(tokio::sync::Semaphore::new(3));
     let report = || {
         let seat = seats.clone().try_acquire_owned().expect("a free seat");
@@ -102,7 +104,7 @@ async fn every_session_is_reported_once_however_it_ends() {
 
 #[tokio::test]
 async fn an_open_tunnel_holds_little_memory() {
-    let gateway = Arc::new(Gateway::new(config("-local-port 1")));
+    let gateway = Arc::new(Gateway::new(Setup::new(config("-local-port 1"), None).expect("sound")));
     let seat = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().expect("a free seat");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("listening");

@@ -88,7 +88,8 @@ enum Fault {
 }
 
 impl Failure {
-    fn of(close: Close) -> Failure {
+    /// Nobody else could do better, as far as is known.
+    pub fn new(close: Close) -> Failure {
         Failure { close, status: None, page: None, unresolved: false, out_of_ports: false, fault: Fault::Final }
     }
 
@@ -99,13 +100,13 @@ impl Failure {
 
     /// It must not go on, by our own rules.
     pub fn rejected(why: std::fmt::Arguments<'_>) -> Failure {
-        Failure::of(Close::because(End::Rejected, By::Us, why))
+        Failure::new(Close::because(End::Rejected, By::Us, why))
     }
 
     /// The deadline passed.
     pub fn timeout(doing: &str, limit: Duration) -> Failure {
         let limit = humantime::format_duration(limit);
-        Failure::of(Close::because(End::Timeout, By::Upstream, format_args!("{doing}: nothing within {limit}")))
+        Failure::new(Close::because(End::Timeout, By::Upstream, format_args!("{doing}: nothing within {limit}")))
     }
 
     fn why(&self) -> &str {
@@ -171,7 +172,9 @@ impl Upstream {
         let now = Instant::now();
         let state = |member: &Member| match member.health.down(now) {
             None => format!("upstream {}: {} up", self.name, member.proxy),
-            Some((left, why)) => format!("upstream {}: {} held for {}s more: {why}", self.name, member.proxy, left.as_secs()),
+            Some((left, why)) => {
+                format!("upstream {}: {} held for {}s more: {why}", self.name, member.proxy, left.as_secs())
+            }
         };
         self.members.iter().map(state).collect()
     }
@@ -376,17 +379,17 @@ impl Upstream {
 
 /// Credentials that we lack or that were refused.
 fn unauthenticated(addr: SocketAddr, why: &dyn std::fmt::Display) -> Failure {
-    Failure::of(Close::because(End::Auth, By::Upstream, format_args!("{addr}: {why}")))
+    Failure::new(Close::because(End::Auth, By::Upstream, format_args!("{addr}: {why}")))
 }
 
 /// A shortage of ours is not the upstream's fault.
 fn undialled(error: &dial::Undialled) -> Failure {
     if socket::is_shortage(&error.error) {
-        let mut failure = Failure::of(Close::because(End::Error, By::Us, error));
+        let mut failure = Failure::new(Close::because(End::Error, By::Us, error));
         failure.out_of_ports = socket::is_port_shortage(&error.error);
         return failure;
     }
-    Failure::of(Close::because(End::Dial, By::Upstream, error)).of_proxy()
+    Failure::new(Close::because(End::Dial, By::Upstream, error)).of_proxy()
 }
 
 /// How sockets are dialled.

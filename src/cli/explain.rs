@@ -39,7 +39,7 @@ pub(super) fn run(config: Config, question: Question) -> Result<String, String> 
         let (does, so) = if agrees { ("resolves", "believed") } else { ("does not resolve", "not believed") };
         let _ = writeln!(text, "{} {does} to {} here, so it is {so}", name.host, question.origin.ip());
     }
-    let matched = flow.route.as_deref();
+    let matched = flow.led.as_ref().and_then(|led| led.route.as_deref());
     match config.routes.iter().find(|route| Some(route.place.to_string().as_str()) == matched) {
         Some(route) => {
             let _ = write!(text, "{}:\n{}", route.place, route_shown(route, config));

@@ -58,11 +58,10 @@ fn settings(words: Vec<String>, extra: usize) -> Result<(Asked, Vec<String>), Ve
     let mut draft = Draft::new();
     draft.mistakes = mistakes;
     let mut asked = None;
-    for Given { name, value } in given.iter().filter(|g| SWITCHES.iter().any(|(switch, _)| *switch == g.name)) {
+    for Given { name, value } in given.iter().filter(|g| is_switch(&g.name)) {
         let what = if name == "version" { Command::Version } else { Command::Help };
-        match switch(value) {
-            Ok(on) => asked = on.then_some(what),
-            Err(why) => draft.wrong(format!("-{name}"), why),
+        if let Ok(on) = switch(value) {
+            asked = on.then_some(what);
         }
     }
     if let (Some(command), true) = (asked, draft.mistakes.is_empty()) {
@@ -72,6 +71,9 @@ fn settings(words: Vec<String>, extra: usize) -> Result<(Asked, Vec<String>), Ve
     let file = path.as_deref().map_or_else(File::default, file::read);
     draft.read_keys(&file);
     for Given { name, value } in &given {
+        if let (true, Err(why)) = (is_switch(name), switch(value)) {
+            draft.wrong(format!("-{name}"), why);
+        }
         draft.set(name, value, Place::new(format!("-{name}")), || format!("-{name}"));
     }
     draft.config.file = path;
@@ -86,7 +88,11 @@ fn kind(name: &str) -> Option<Kind> {
     if name == FILE.0 {
         return Some(Kind::Value);
     }
-    SWITCHES.iter().any(|(switch, _)| *switch == name).then_some(Kind::Switch)
+    is_switch(name).then_some(Kind::Switch)
+}
+
+fn is_switch(name: &str) -> bool {
+    SWITCHES.iter().any(|(switch, _)| *switch == name)
 }
 
 /// `CLIENT ORIGIN [NAME]`.

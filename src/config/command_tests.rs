@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use super::super::Via;
+
 use super::*;
 
 fn words(line: &str) -> Result<Command, Vec<Mistake>> {
@@ -60,7 +62,10 @@ fn upstreams_and_routes_are_read() {
     )
     .expect("all right");
     assert_eq!((config.upstreams[config.default_upstream].name.as_str(), config.routes.len()), ("b", 3));
-    assert_eq!((config.routes[0].via, config.routes[1].via, config.routes[2].via), (Via::Direct, Via::Upstream(0), Via::Reject));
+    assert_eq!(
+        (config.routes[0].via, config.routes[1].via, config.routes[2].via),
+        (Via::Direct, Via::Upstream(0), Via::Reject)
+    );
     let shown = super::super::shown(&config, |_| "here".to_owned());
     assert!(!shown.contains("geheim") && !format!("{config:?}").contains("geheim"), "{shown}");
     let again = read(&shown, "").expect("what is shown can be read");
@@ -201,4 +206,3 @@ fn help_and_version_are_asked_for_with_one_dash_or_two() {
     assert!(matches!(words("-help -local-port 1"), Ok(Command::Help)));
     assert!(matches!(words("-version=false"), Ok(Command::Run(_))));
 }
-

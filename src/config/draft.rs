@@ -52,8 +52,7 @@ impl Draft {
             mistakes: Vec::new(),
         };
         for setting in SETTINGS {
-            (setting.set)(&mut draft, setting.default)
-                .expect("the defaults in the table are valid, a test reads them");
+            (setting.set)(&mut draft, setting.default).expect("the defaults in the table are valid, a test reads them");
             draft.config.texts.push((setting.name, setting.default.to_owned()));
         }
         draft

@@ -167,7 +167,9 @@ mod tests {
 
     #[test]
     fn keys_come_with_their_lines_in_the_order_of_the_file() {
-        let file = parsed("z = 1\n\nmark = 0x68\na = [\"x\", 22]\n[upstream.corp]\nproxy = 'p'\n[[route]]\nvia='a'\n[[route]]\n");
+        let file = parsed(
+            "z = 1\n\nmark = 0x68\na = [\"x\", 22]\n[upstream.corp]\nproxy = 'p'\n[[route]]\nvia='a'\n[[route]]\n",
+        );
         let keys: Vec<_> = file.keys.iter().map(|k| (k.name.as_str(), k.place.to_string())).collect();
         assert_eq!(keys, [("z", "f:1".to_owned()), ("mark", "f:3".to_owned()), ("a", "f:4".to_owned())]);
         assert_eq!(file.keys[1].texts, Ok(vec!["0x68".to_owned()]));

@@ -243,4 +243,3 @@ pub(super) static SETTINGS: &[Setting] = &[
         },
     },
 ];
-

@@ -53,7 +53,6 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-
 /// The words of a level.
 pub(super) fn level(text: &str) -> Result<LogLevel, String> {
     Ok(match text {
@@ -181,8 +180,21 @@ mod tests {
         }
         assert_eq!(proxies("a, https://b ,socks5://c:1").map(|p| p.len()), Ok(3));
         for text in [
-            "", ":3128", "proxy:", "proxy:0", "proxy:x", "a b", "ftp://proxy:3128", "[10.0.0.1]:1", "[::1", "1.2.3:80",
-            "2001:db8::1:99999", "[]:80", "http://", "http://proxy/path", "a,b c",
+            "",
+            ":3128",
+            "proxy:",
+            "proxy:0",
+            "proxy:x",
+            "a b",
+            "ftp://proxy:3128",
+            "[10.0.0.1]:1",
+            "[::1",
+            "1.2.3:80",
+            "2001:db8::1:99999",
+            "[]:80",
+            "http://",
+            "http://proxy/path",
+            "a,b c",
         ] {
             assert!(proxies(text).is_err(), "{text}");
         }

@@ -68,8 +68,8 @@ fn write(flow: &Flow, close: &Close, setup: &Setup) {
                 name = flow.name.as_ref().map(|n| display(&n.host)),
                 name_source = flow.name.as_ref().map(|n| display(n.source)),
                 target = line.target().map(display),
-                via = flow.via.as_deref(),
-                route = flow.route.as_deref(),
+                via = flow.led.as_ref().map(|led| &*led.via),
+                route = flow.led.as_ref().and_then(|led| led.route.as_deref()),
                 upstream = line.upstream().map(display),
                 stage = %flow.stage,
                 status = flow.status,
@@ -103,7 +103,8 @@ impl Line<'_> {
     /// The address that was reached, or else what was to be reached; nothing where no upstream is concerned.
     fn upstream(&self) -> Option<Either<SocketAddr, &str>> {
         let Line { flow, setup, .. } = self;
-        let name = flow.via.as_deref().unwrap_or_else(|| setup.upstreams[setup.config.default_upstream].name());
+        let led = flow.led.as_ref().map(|led| &*led.via);
+        let name = led.unwrap_or_else(|| setup.upstreams[setup.config.default_upstream].name());
         let concerned = flow.stage != Stage::Origin && !matches!(name, "direct" | "reject");
         concerned.then_some(Either(flow.upstream, name))
     }
@@ -122,9 +123,10 @@ impl fmt::Display for Line<'_> {
         if let Some(target) = self.target() {
             write!(f, " target={target}")?;
         }
-        for (key, value) in [("via", &flow.via), ("route", &flow.route)] {
-            if let Some(value) = value {
-                write!(f, " {key}={}", Quoted(value))?;
+        if let Some(led) = &flow.led {
+            write!(f, " via={}", led.via)?;
+            if let Some(route) = &led.route {
+                write!(f, " route={}", Quoted(route))?;
             }
         }
         if flow.verified == Some(false) {
@@ -161,7 +163,11 @@ struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.contains(|c: char| c.is_whitespace() || c == '"') { write!(f, "{:?}", self.0) } else { f.write_str(self.0) }
+        if self.0.contains(|c: char| c.is_whitespace() || c == '"') {
+            write!(f, "{:?}", self.0)
+        } else {
+            f.write_str(self.0)
+        }
     }
 }
 

@@ -58,7 +58,9 @@ impl Gateway {
         }
         let range = limits::port_range().map(|[first, last]| format!(" (now {first}-{last})")).unwrap_or_default();
         let why = failure.close.error.as_deref().unwrap_or_default();
-        tracing::error!("out of local ports: {why}; add addresses to \"source\" or widen net.ipv4.ip_local_port_range{range}");
+        tracing::error!(
+            "out of local ports: {why}; add addresses to \"source\" or widen net.ipv4.ip_local_port_range{range}"
+        );
     }
 
     /// From now on sessions begin with this.

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::Setup;
 use crate::config::{DialBy, Via};
-use crate::flow::Flow;
+use crate::flow::{Flow, Led};
 use crate::route::{Decision, is_private};
 use crate::stream::Stream;
 use crate::upstream::{Failure, Link, Opened};
@@ -49,11 +49,12 @@ pub async fn route(setup: &Setup, flow: &mut Flow) -> Result<Decision, Failure> 
     }
     flow.by_address = flow.verified == Some(false) || decision.dial == DialBy::Address;
     if setup.config.has_ways() {
-        flow.via = Some(match decision.via {
+        let via = match decision.via {
             Via::Upstream(number) => setup.upstreams[number].name().clone(),
             via => Arc::from(setup.via(via)),
-        });
-        flow.route = decision.place.as_ref().map(|place| Arc::from(place.to_string()));
+        };
+        let route = decision.place.as_ref().map(|place| Arc::from(place.to_string()));
+        flow.led = Some(Box::new(Led { via, route }));
     }
     match forbidden(&decision, flow) {
         Some(failure) => Err(failure),

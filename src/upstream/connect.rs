@@ -182,11 +182,11 @@ async fn exchange(stream: &mut Stream, addr: SocketAddr, request: &[u8]) -> Resu
 /// A connection that ended before a byte of the reply may have been over before the request.
 fn hangup(close: Close, so_far: usize) -> Failure {
     let fault = if so_far == 0 { Fault::Stale } else { Fault::Proxy };
-    Failure { fault, ..Failure::of(close) }
+    Failure { fault, ..Failure::new(close) }
 }
 
 fn bad(why: std::fmt::Arguments<'_>) -> Failure {
-    Failure::of(Close::because(End::BadReply, By::Upstream, why)).of_proxy()
+    Failure::new(Close::because(End::BadReply, By::Upstream, why)).of_proxy()
 }
 
 async fn refused(stream: &mut Stream, addr: SocketAddr, head: Head, page: bool) -> Failure {
@@ -202,7 +202,7 @@ async fn refused(stream: &mut Stream, addr: SocketAddr, head: Head, page: bool) 
         page: if page { read_page(stream, &head, rest).await } else { None },
         // squid's own field, and RFC 9209 section 2.3.2
         unresolved: says("x-squid-error", "err_dns_fail") || says("proxy-status", "error=dns_error"),
-        ..Failure::of(close)
+        ..Failure::new(close)
     }
 }
 

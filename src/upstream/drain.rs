@@ -16,7 +16,8 @@ pub(super) async fn finish(stream: &mut Stream, head: &[u8], rest: Vec<u8>) -> b
     }
     let Some(length) = reply::field(head, "content-length") else { return false };
     let length = std::str::from_utf8(length).ok().and_then(|length| length.trim().parse().ok());
-    let Some(mut left) = length.filter(|&length| length <= MAX).and_then(|length: usize| length.checked_sub(rest.len()))
+    let Some(mut left) =
+        length.filter(|&length| length <= MAX).and_then(|length: usize| length.checked_sub(rest.len()))
     else {
         return false;
     };

@@ -34,7 +34,7 @@ impl Member {
 
     /// Connects to it, TLS included where it speaks that. May be dropped at any time.
     pub(super) async fn dial(&self, from: &From<'_>) -> Result<(Stream, SocketAddr), Failure> {
-        let unresolved = |error: io::Error| Failure::of(Close::because(End::Resolve, By::Upstream, error)).of_proxy();
+        let unresolved = |error: io::Error| Failure::new(Close::because(End::Resolve, By::Upstream, error)).of_proxy();
         let addrs = self.resolver.addresses().await.map_err(unresolved)?;
         let (tcp, addr) = match dial::any(&addrs, from).await {
             Ok(connected) => connected,
@@ -46,7 +46,7 @@ impl Member {
         };
         let Some(tls) = &self.tls else { return Ok((Stream::Tcp(tcp), addr)) };
         let stream = tls.handshake(tcp, &self.proxy.addr.host).await.map_err(|error| {
-            Failure::of(Close::because(End::Dial, By::Upstream, format_args!("{addr}: TLS: {error}"))).of_proxy()
+            Failure::new(Close::because(End::Dial, By::Upstream, format_args!("{addr}: TLS: {error}"))).of_proxy()
         })?;
         Ok((stream, addr))
     }

@@ -59,7 +59,7 @@ pub(super) async fn open(
 }
 
 fn failed(end: End, why: fmt::Arguments<'_>) -> Failure {
-    Failure::of(Close::because(end, By::Upstream, why))
+    Failure::new(Close::because(end, By::Upstream, why))
 }
 
 struct Dialogue<'a> {

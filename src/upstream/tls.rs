@@ -3,6 +3,7 @@
 //!
 //! Sessions are resumed; what that needs is kept once per upstream, not per connection.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -17,8 +18,15 @@ use crate::stream::Stream;
 use crate::wire::text;
 
 /// How we speak TLS to the proxies of one upstream.
+#[derive(Clone)]
 pub(super) struct Tls {
     connector: TlsConnector,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
 }
 
 impl Tls {

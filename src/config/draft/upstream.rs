@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::file::{File, Section};
 use super::super::authorities::authorities;
+use super::super::file::{File, Section};
 use super::super::permissions;
 use super::super::values::{addresses, plain_http, proxies, schemes, span};
 use super::super::{Credentials, Mistake, Place, PlainHttp, Proxy, Scheme, Secret, Speaks};
