@@ -209,7 +209,7 @@ mod plainly {
             hit(&pattern.subject, addr, name) && pattern.ports.as_ref().is_none_or(|ports| ports.contains(port))
         };
         let (mut negated, positive): (Vec<_>, Vec<_>) = list.iter().partition(|pattern| pattern.negated);
-        negated.retain(|pattern| hits(&pattern));
+        negated.retain(|pattern| hits(pattern));
         negated.is_empty() && (positive.is_empty() || positive.iter().any(hits))
     }
 

@@ -42,7 +42,7 @@ pub(super) fn run(config: Config, question: Question) -> Result<String, String> 
     let matched = flow.led.as_ref().and_then(|led| led.route.as_deref());
     match config.routes.iter().find(|route| Some(route.place.to_string().as_str()) == matched) {
         Some(route) => {
-            let _ = write!(text, "{}:\n{}", route.place, route_shown(route, config));
+            let _ = write!(text, "{}: [[route]]\n{}", route.place, route_shown(route, config));
         }
         None => {
             let place = &config.upstreams[config.default_upstream].place;

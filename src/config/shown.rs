@@ -30,14 +30,14 @@ pub fn shown(config: &Config, remark: impl Fn(&Proxy) -> String) -> String {
     }
     // the first one stands for no-proxy, which is shown as such
     for route in config.routes.iter().filter(|route| !route.place.to_string().starts_with("no-proxy")) {
-        let _ = write!(text, "\n{}", route_shown(route, config));
+        let _ = write!(text, "\n[[route]] # {}\n{}", route.place, route_shown(route, config));
     }
     text
 }
 
-/// One route as it would stand in a file.
+/// What stands in one route, as it would in a file.
 pub fn route_shown(route: &Route, config: &Config) -> String {
-    let mut text = format!("[[route]] # {}\n", route.place);
+    let mut text = String::new();
     for (name, patterns) in [("from", &route.from), ("to", &route.to)] {
         if !patterns.is_empty() {
             let _ = writeln!(text, "{name} = {}", list(patterns.iter().map(Pattern::to_string)));

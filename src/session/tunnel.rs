@@ -17,7 +17,7 @@ use crate::upstream::Link;
 /// What a session has become.
 pub(super) enum Tunnel {
     /// Bytes both ways, moved by the kernel.
-    Spliced(Relay),
+    Spliced(Box<Relay>),
     /// Bytes both ways, moved by us.
     Copied(Box<Copying>),
     /// HTTP, request by request.
@@ -31,7 +31,7 @@ pub(super) fn join(client: TcpStream, stream: Stream, [up, down]: [Vec<u8>; 2], 
             let mut relay = Relay::new(client, stream);
             relay.early_up(up, ended);
             relay.early_down(down);
-            Tunnel::Spliced(relay)
+            Tunnel::Spliced(Box::new(relay))
         }
         stream @ Stream::Tls(_) => {
             let mut relay = Copying::new(client, stream);
