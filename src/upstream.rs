@@ -35,6 +35,8 @@ pub use connect::Opened;
 
 /// How long a proxy may take to be connected to while there is another one.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A connection that was not used for so long may have been closed for that.
+const UNUSED: Duration = Duration::from_millis(500);
 /// How long a port is relayed for which a tunnel was refused.
 const RELAYED: Duration = Duration::from_secs(600);
 
@@ -58,6 +60,7 @@ pub struct Link {
     /// To where.
     pub addr: SocketAddr,
     member: usize,
+    since: Instant,
 }
 
 /// Why there is no tunnel.
@@ -207,7 +210,7 @@ impl Upstream {
     ) -> Result<(Link, Opened), Failure> {
         let until = tokio::time::Instant::now() + deadline;
         let mut left = self.order();
-        let mut may_be_stale = true;
+        let mut may_be_stale = link.since.elapsed() > UNUSED;
         loop {
             let member = &self.members[link.member];
             left.retain(|number| *number != link.member);
@@ -233,7 +236,8 @@ impl Upstream {
                 }
                 // a proxy that closes what nobody used for a while is not to blame
                 Fault::Stale if may_be_stale => left.insert(0, link.member),
-                Fault::Stale | Fault::Proxy => member.failed(failure.why()),
+                // it may be the target that it dislikes
+                Fault::Stale | Fault::Proxy => member.was_silent(failure.why()),
             }
             may_be_stale = false;
             if left.is_empty() {
@@ -347,7 +351,7 @@ impl Upstream {
                 dialling.await
             };
             match dialled {
-                Ok((stream, addr)) => return Ok(Link { stream, addr, member: number }),
+                Ok((stream, addr)) => return Ok(Link { stream, addr, member: number, since: Instant::now() }),
                 Err(failure) if failure.fault == Fault::Final => return Err(failure),
                 Err(failure) => {
                     member.failed(failure.why());

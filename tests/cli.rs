@@ -60,7 +60,7 @@ fn version_and_help_are_printed_and_nothing_is_started() {
 
 #[test]
 fn every_mistake_is_named_and_the_exit_code_is_2() {
-    let (code, out, err) = run("-nope -local-port 70000 --dial-timeout=2 -upstream-proxy http://x -sniff-max-bytes");
+    let (code, out, err) = run("-nope -local-port 70000 --dial-timeout=2 -upstream-proxy ftp://x -sniff-max-bytes");
     assert_eq!((code, out.as_str()), (Some(2), ""));
     for flag in ["-nope", "-local-port", "-dial-timeout", "-upstream-proxy", "-sniff-max-bytes"] {
         assert!(err.contains(&format!("handyproxy: {flag}: ")), "{flag} is not named in {err}");
@@ -106,7 +106,7 @@ fn an_upstream_that_is_this_very_listener_is_refused() {
         let (code, _, err) = run(&format!("-local-port {port} -upstream-proxy {host}:{port}"));
         assert_eq!(code, Some(1), "{err}");
         assert!(
-            err.contains(&format!("-upstream-proxy {host}:{port}: ")) && err.contains("this very listener"),
+            err.contains(&format!("-upstream-proxy http://{host}:{port}: ")) && err.contains("this very listener"),
             "{err}"
         );
     }
@@ -158,7 +158,7 @@ fn under_the_journal_a_line_is_a_message_with_a_field_for_each_fact() {
     };
     while !entry().contains("listening on") {}
     let _client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-    let entry = entry();
+    let entry = std::iter::repeat_with(entry).find(|entry| entry.contains("session end=")).expect("it never ends");
     for wanted in [
         "session end=dial by=upstream",
         "HANDYPROXY_END\n",

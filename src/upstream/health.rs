@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 const FIRST_HOLD: Duration = Duration::from_secs(1);
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
-/// So many CONNECT in a row without any answer, and it is the proxy: one may be its origin's fault.
+/// So many CONNECT in a row without a sound answer, and it is the proxy: one may be its target's fault.
 const SILENCES: u32 = 3;
 
 /// The health of one proxy.
@@ -62,7 +62,7 @@ impl Health {
         }
     }
 
-    /// It did not answer in time.
+    /// It did not answer in time, or closed instead.
     pub(super) fn was_silent(&self, why: &str, now: Instant) -> Change {
         let silences = {
             let mut state = self.state();

@@ -56,7 +56,7 @@ impl Member {
         self.tell(self.health.failed(why, Instant::now()), why);
     }
 
-    /// Takes note that it did not answer.
+    /// Takes note that it gave no sound answer.
     pub(super) fn was_silent(&self, why: &str) {
         self.tell(self.health.was_silent(why, Instant::now()), why);
     }
