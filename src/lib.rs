@@ -3,17 +3,18 @@
 //! Imports point down only; `tests/layers.rs` reads this table and holds every `crate::` path to it.
 //!
 //! ```text
-//! 7 door     cli
-//! 6 house    server log
-//! 5 life     session
+//! 8 door     cli
+//! 7 house    server log
+//! 6 life     session
 //! 4 hops     sniff upstream refuse relay
-//! 3 seams    stats
+//! 3 seams    auth stats stream
 //! 2 settings config
 //! 1 facts    flow pattern wire sys
 //! 0 words    addr close
 //! ```
 
 pub mod addr;
+pub mod auth;
 pub mod cli;
 pub mod close;
 pub mod config;
@@ -26,6 +27,7 @@ pub mod server;
 pub mod session;
 pub mod sniff;
 pub mod stats;
+pub mod stream;
 pub mod sys;
 pub mod upstream;
 pub mod wire;

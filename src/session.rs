@@ -20,8 +20,9 @@ use crate::refuse::refuse;
 use crate::relay::{Limits, Relay};
 use crate::sniff::{self, Prefix};
 use crate::stats::{Gate, Stats};
+use crate::stream::Stream;
 use crate::sys::{origin, socket};
-use crate::upstream::{self, Failure, Opened, Upstream};
+use crate::upstream::{self, Failure, Link, Opened, Upstream};
 use crate::wire::alert::{self, Alert};
 use crate::wire::answer;
 use crate::wire::http::is_head;
@@ -143,7 +144,8 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Relay, Close> {
             None => dialling.await,
         };
         flow.dial = Some(took);
-        let (mut stream, addr) = outcome?;
+        let Link { stream, addr, .. } = outcome?;
+        let Stream::Tcp(mut stream) = stream else { unreachable!("no TLS yet") };
         flow.upstream = Some(addr);
         flow.stage = Stage::Connect;
         let asked = Instant::now();

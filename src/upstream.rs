@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use crate::auth::Conversation;
 use crate::close::{By, Close, End};
 use crate::config::{Config, UpstreamAddr};
+use crate::stream::Stream;
 use crate::sys::socket;
 use crate::wire::answer::Page;
 use resolve::Resolver;
@@ -26,6 +28,17 @@ pub struct Upstream {
     resolver: Arc<Resolver>,
     mark: u32,
     keepalive: Option<Duration>,
+}
+
+/// A connection to a proxy of an upstream.
+#[derive(Debug)]
+pub struct Link {
+    /// The connection.
+    pub stream: Stream,
+    /// Where to.
+    pub addr: SocketAddr,
+    /// Who we are there.
+    pub conversation: Option<Conversation>,
 }
 
 /// Why there is no tunnel.
@@ -83,7 +96,12 @@ impl Upstream {
     ///
     /// # Errors
     /// No address, or none of them answers.
-    pub async fn dial(&self) -> Result<(TcpStream, SocketAddr), Failure> {
+    pub async fn dial(&self) -> Result<Link, Failure> {
+        let (stream, addr) = self.connect().await?;
+        Ok(Link { stream: Stream::Tcp(stream), addr, conversation: None })
+    }
+
+    async fn connect(&self) -> Result<(TcpStream, SocketAddr), Failure> {
         let unresolved = |error| Failure::of(Close::because(End::Resolve, By::Upstream, error));
         let addrs = self.resolver.addresses().await.map_err(unresolved)?;
         let first = match dial::any(&addrs, self.mark, self.keepalive).await {
