@@ -29,6 +29,10 @@ pub enum End {
     Hangup,
     /// The dial time-out passed before the tunnel was open.
     Timeout,
+    /// The upstream wants credentials that we lack, or refuses ours.
+    Auth,
+    /// The client's request is no valid HTTP, or none that is relayed.
+    BadRequest,
     /// Nothing moved for the idle time-out.
     Idle,
     /// One side had ended and nothing moved for the half-closed time-out.
@@ -43,7 +47,7 @@ pub enum End {
 
 impl End {
     /// All ends, in the order of their numbers.
-    pub const ALL: [End; 16] = [
+    pub const ALL: [End; 18] = [
         End::Done,
         End::Reset,
         End::Left,
@@ -55,6 +59,8 @@ impl End {
         End::BadReply,
         End::Hangup,
         End::Timeout,
+        End::Auth,
+        End::BadRequest,
         End::Idle,
         End::HalfClosed,
         End::Drained,
@@ -76,6 +82,8 @@ impl End {
             End::BadReply => "bad-reply",
             End::Hangup => "hangup",
             End::Timeout => "timeout",
+            End::Auth => "auth",
+            End::BadRequest => "bad-request",
             End::Idle => "idle",
             End::HalfClosed => "half-closed",
             End::Drained => "drained",
@@ -89,6 +97,8 @@ impl End {
     pub fn weight(self) -> Weight {
         match self {
             End::Done | End::Reset | End::Left | End::Idle | End::HalfClosed | End::Drained => Weight::Info,
+            // an upstream that refuses us has a line of its own
+            End::Auth | End::BadRequest => Weight::Info,
             End::Panic | End::Error => Weight::Error,
             _ => Weight::Warn,
         }

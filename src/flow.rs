@@ -31,6 +31,8 @@ pub struct Flow {
     pub dial: Option<Duration>,
     /// From the CONNECT request to its answer.
     pub connect: Option<Duration>,
+    /// Requests that were relayed one by one.
+    pub requests: u32,
     /// Bytes that were handed to the upstream's socket, the CONNECT request apart.
     pub up: u64,
     /// Bytes that were handed to the client's socket, an error answer of ours apart.
@@ -51,6 +53,7 @@ impl Flow {
             sniff: None,
             dial: None,
             connect: None,
+            requests: 0,
             up: 0,
             down: 0,
         }

@@ -6,6 +6,7 @@
 //! 8 door     cli
 //! 7 house    server log
 //! 6 life     session
+//! 5 forms    plain
 //! 4 hops     sniff upstream refuse relay
 //! 3 seams    auth stats stream
 //! 2 settings config
@@ -21,6 +22,7 @@ pub mod config;
 pub mod flow;
 pub mod log;
 pub mod pattern;
+pub mod plain;
 pub mod refuse;
 pub mod relay;
 pub mod server;

@@ -19,7 +19,8 @@ use crate::flow::Flow;
 use crate::sys::queues::unacked;
 use crate::sys::socket;
 use direction::{Direction, Fault};
-use watchdog::Watchdog;
+
+pub use watchdog::Watchdog;
 
 /// How long nothing may move.
 #[derive(Clone, Copy, Debug)]
