@@ -544,3 +544,7 @@ async fn answer(
     let challenges: Vec<&[u8]> = challenges.iter().map(Vec::as_slice).collect();
     conversation.answer(text(&line.method), text(&line.uri), &challenges).await
 }
+
+#[cfg(test)]
+#[path = "plain_tests.rs"]
+mod tests;
