@@ -25,14 +25,16 @@ pub enum End {
     Dial,
     /// The upstream answered CONNECT with something other than 2xx.
     Refused,
-    /// The upstream wants credentials that we lack, or refuses ours.
-    Auth,
     /// The upstream's answer is not of the protocol that it should speak, or its head is too long.
     BadReply,
     /// The upstream closed before its answer was whole.
     Hangup,
     /// The dial time-out passed before the tunnel was open.
     Timeout,
+    /// The upstream wants credentials that we lack, or refuses ours.
+    Auth,
+    /// The client's request is no valid HTTP, or none that is relayed.
+    BadRequest,
     /// Nothing moved for the idle time-out.
     Idle,
     /// One side had ended and nothing moved for the half-closed time-out.
@@ -47,7 +49,7 @@ pub enum End {
 
 impl End {
     /// All ends, in the order of their numbers.
-    pub const ALL: [End; 18] = [
+    pub const ALL: [End; 19] = [
         End::Done,
         End::Reset,
         End::Left,
@@ -57,10 +59,11 @@ impl End {
         End::Resolve,
         End::Dial,
         End::Refused,
-        End::Auth,
         End::BadReply,
         End::Hangup,
         End::Timeout,
+        End::Auth,
+        End::BadRequest,
         End::Idle,
         End::HalfClosed,
         End::Drained,
@@ -80,10 +83,11 @@ impl End {
             End::Resolve => "resolve",
             End::Dial => "dial",
             End::Refused => "refused",
-            End::Auth => "auth",
             End::BadReply => "bad-reply",
             End::Hangup => "hangup",
             End::Timeout => "timeout",
+            End::Auth => "auth",
+            End::BadRequest => "bad-request",
             End::Idle => "idle",
             End::HalfClosed => "half-closed",
             End::Drained => "drained",
@@ -97,7 +101,9 @@ impl End {
     /// of the sessions need not be loud too.
     pub fn weight(self) -> Weight {
         match self {
-            End::Done | End::Reset | End::Left | End::Auth | End::Idle | End::HalfClosed | End::Drained => Weight::Info,
+            End::Done | End::Reset | End::Left | End::Idle | End::HalfClosed | End::Drained => Weight::Info,
+            // an upstream that refuses us has a line of its own
+            End::Auth | End::BadRequest => Weight::Info,
             End::Panic | End::Error => Weight::Error,
             _ => Weight::Warn,
         }

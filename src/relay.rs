@@ -21,7 +21,8 @@ use crate::sys::queues::unacked;
 use crate::sys::socket;
 pub use copying::Copying;
 use direction::{Direction, Fault};
-use watchdog::Watchdog;
+
+pub use watchdog::Watchdog;
 
 /// How long nothing may move.
 #[derive(Clone, Copy, Debug)]

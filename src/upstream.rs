@@ -59,8 +59,17 @@ pub struct Link {
     pub stream: Stream,
     /// To where.
     pub addr: SocketAddr,
+    /// Who we are, on this connection: whoever sends requests over it keeps it here.
+    pub conversation: Option<Conversation>,
     member: usize,
     since: Instant,
+}
+
+impl Link {
+    /// Which of the upstream's proxies it leads to, for [`Upstream::redial`].
+    pub fn proxy(&self) -> usize {
+        self.member
+    }
 }
 
 /// Why there is no tunnel.
@@ -274,8 +283,8 @@ impl Upstream {
     ///
     /// # Errors
     /// It cannot be reached, or this machine is out of something.
-    pub async fn redial(&self, link: &Link) -> Result<Link, Failure> {
-        self.dial_one(&[link.member]).await
+    pub async fn redial(&self, proxy: usize) -> Result<Link, Failure> {
+        self.dial_one(&[proxy]).await
     }
 
     /// What becomes of HTTP without TLS to this port now.
@@ -351,7 +360,9 @@ impl Upstream {
                 dialling.await
             };
             match dialled {
-                Ok((stream, addr)) => return Ok(Link { stream, addr, member: number, since: Instant::now() }),
+                Ok((stream, addr)) => {
+                    return Ok(Link { stream, addr, conversation: None, member: number, since: Instant::now() });
+                }
                 Err(failure) if failure.fault == Fault::Final => return Err(failure),
                 Err(failure) => {
                     member.failed(failure.why());
@@ -375,7 +386,7 @@ impl Upstream {
         loop {
             match legs.next(&mut link.stream, link.addr, conversation.as_mut()).await? {
                 connect::Leg::Opened(opened) => return Ok(opened),
-                connect::Leg::Reconnect => *link = self.redial(link).await?,
+                connect::Leg::Reconnect => *link = self.redial(link.member).await?,
             }
         }
     }

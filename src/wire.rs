@@ -4,10 +4,14 @@
 
 pub mod alert;
 pub mod answer;
+pub mod body;
 pub mod connect;
+pub mod fields;
 pub mod http;
 pub mod race;
 pub mod reply;
+pub mod request;
+pub mod response;
 pub mod socks5;
 pub mod text;
 pub mod tls;

@@ -14,7 +14,7 @@ const SHORTEST_TICK: Duration = Duration::from_millis(20);
 
 /// The clock, if it runs.
 #[derive(Debug, Default)]
-pub(super) struct Watchdog {
+pub struct Watchdog {
     sleep: Option<Pin<Box<Sleep>>>,
     /// Bytes that had moved at the last tick.
     moved: u64,
@@ -25,13 +25,7 @@ pub(super) struct Watchdog {
 impl Watchdog {
     /// Ready at a tick, with how long nothing has moved; pending for ever where nothing asks for a clock:
     /// nothing is stuck and there is no limit.
-    pub(super) fn poll(
-        &mut self,
-        stuck: bool,
-        limit: Option<Duration>,
-        moved: u64,
-        cx: &mut Context<'_>,
-    ) -> Poll<Duration> {
+    pub fn poll(&mut self, stuck: bool, limit: Option<Duration>, moved: u64, cx: &mut Context<'_>) -> Poll<Duration> {
         // a limit is kept to a quarter
         let tick = limit.map(|limit| (limit / 4).max(SHORTEST_TICK));
         let tick = if stuck { Some(tick.map_or(STUCK_TICK, |t| t.min(STUCK_TICK))) } else { tick };

@@ -71,7 +71,7 @@ impl Requests {
             upstream: &setup.upstreams[number],
             link,
             origin,
-            by_address: flow.by_address,
+            by_name: !flow.by_address,
             accepts: &accepts,
             limits: limits(&setup.config),
             dial_timeout: setup.config.dial_timeout,

@@ -129,6 +129,11 @@ pub fn abort_on_close(socket: &TcpStream) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
+/// Takes [`abort_on_close`] back.
+pub fn end_on_close(socket: &TcpStream) {
+    let _ = SockRef::from(socket).set_linger(None);
+}
+
 /// Whether the peer has ended its direction or broken it, unread bytes before that or not.
 pub fn has_ended(socket: &TcpStream) -> bool {
     // nix has no name for this flag, and shows no flags at all where it is among them: the count must do

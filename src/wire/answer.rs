@@ -14,10 +14,18 @@ pub struct Page {
     pub body: Vec<u8>,
 }
 
-/// Writes a whole answer: `status` is 502, 503 or 504, `why` one line of ours, printable ASCII.
+/// Writes a whole answer: `status` is one that is named here, `why` one line of ours, printable ASCII.
 /// An answer to HEAD has no body.
 pub fn response(status: u16, why: &str, page: Option<&Page>, head: bool) -> Vec<u8> {
     let reason = match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        505 => "HTTP Version Not Supported",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         _ => "Bad Gateway",
@@ -38,8 +46,10 @@ pub fn response(status: u16, why: &str, page: Option<&Page>, head: bool) -> Vec<
     }
     let mut answer = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-        body.len()
+         Cache-Control: no-store\r\nConnection: close\r\n{}\r\n",
+        body.len(),
+        // RFC 9110 section 15.5.6 wants to hear which ones are
+        if status == 405 { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" },
     )
     .into_bytes();
     if !head {

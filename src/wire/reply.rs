@@ -43,7 +43,7 @@ pub fn scan(bytes: &[u8], seen: usize) -> Reply {
 }
 
 /// The position behind the first empty line at or after `from`.
-fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
+pub fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     while let Some(newline) = bytes[at..].iter().position(|&b| b == b'\n') {
         at += newline + 1;
