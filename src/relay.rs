@@ -4,9 +4,13 @@
 //! half-close passes through, a reset on one side is a reset on the other, and a tunnel that is dropped
 //! before its end resets both, so that nobody takes a torn stream for a whole one. The trap: a side that
 //! has ended and resets later says only that it takes no more; what it sent before is still delivered.
+//!
+//! How the bytes move is a [`Pair`]'s business: spliced from socket to socket, or copied where one side is
+//! more than a socket. What is promised is the same.
 
 mod copying;
 mod direction;
+mod splicing;
 mod watchdog;
 
 use std::future::poll_fn;
@@ -19,10 +23,17 @@ use crate::close::{By, Close, End};
 use crate::flow::Flow;
 use crate::sys::queues::unacked;
 use crate::sys::socket;
-pub use copying::Copying;
-use direction::{Direction, Fault};
+use direction::Fault;
 
 pub use watchdog::Watchdog;
+
+pub use copying::Copied;
+pub use splicing::Spliced;
+
+/// A tunnel between two sockets.
+pub type Relay = Tunnel<Spliced>;
+/// A tunnel whose upstream side is encrypted, or otherwise more than a socket.
+pub type Copying = Tunnel<Copied>;
 
 /// How long nothing may move.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +44,45 @@ pub struct Limits {
     pub half_closed: Option<Duration>,
 }
 
+/// Two sides, and how bytes get from each to the other.
+pub trait Pair {
+    /// Moves what can be moved from one side to the other; ready when the source has ended and the other
+    /// side was told, and then always.
+    ///
+    /// # Errors
+    /// Which side failed.
+    fn poll(&mut self, from: By, cx: &mut Context<'_>) -> Poll<Result<(), Fault>>;
+
+    /// Reads the client for nobody, so that it can be closed without a reset; ready when it has ended.
+    ///
+    /// # Errors
+    /// The client failed.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>>;
+
+    /// How far the direction from this side is.
+    fn course(&self, from: By) -> Course;
+
+    /// The socket of a side, for its options and errors.
+    fn socket(&self, side: By) -> &TcpStream;
+}
+
+/// How far a direction is.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// Bytes that were handed on.
+    pub moved: u64,
+    /// Bytes wait for the destination.
+    pub holds: bool,
+    /// The source has ended; bytes may still be held.
+    pub ended: bool,
+    /// And so was the destination told.
+    pub done: bool,
+}
+
 /// A tunnel that is open.
 #[derive(Debug)]
-pub struct Relay {
-    client: TcpStream,
-    upstream: TcpStream,
-    up: Direction,
-    down: Direction,
+pub struct Tunnel<P: Pair> {
+    pair: P,
     first: Option<By>,
     /// The side that ended, and was reset later: nothing can be delivered to it.
     deaf: Option<By>,
@@ -47,29 +90,9 @@ pub struct Relay {
     finished: bool,
 }
 
-impl Relay {
-    /// Joins two sockets.
-    pub fn new(client: TcpStream, upstream: TcpStream) -> Relay {
-        Relay {
-            client,
-            upstream,
-            up: Direction::default(),
-            down: Direction::default(),
-            first: None,
-            deaf: None,
-            watchdog: Watchdog::default(),
-            finished: false,
-        }
-    }
-
-    /// What the client sent before the tunnel was open, and whether it has ended its side.
-    pub fn early_up(&mut self, bytes: Vec<u8>, ended: bool) {
-        self.up.early(bytes, ended);
-    }
-
-    /// What the upstream sent with its answer.
-    pub fn early_down(&mut self, bytes: Vec<u8>) {
-        self.down.early(bytes, false);
+impl<P: Pair> Tunnel<P> {
+    fn between(pair: P) -> Tunnel<P> {
+        Tunnel { pair, first: None, deaf: None, watchdog: Watchdog::default(), finished: false }
     }
 
     /// Relays to the end. Counts into `flow` as bytes leave, so that the count is right when dropped.
@@ -80,19 +103,19 @@ impl Relay {
     fn poll(&mut self, limits: Limits, flow: &mut Flow, cx: &mut Context<'_>) -> Poll<Close> {
         loop {
             let up = match self.deaf {
-                Some(By::Upstream) => self.up.poll_discard(&self.client, cx),
-                _ => self.up.poll(&self.client, &self.upstream, self.down.is_done(), cx),
+                Some(By::Upstream) => self.pair.poll_discard(cx),
+                _ => self.pair.poll(By::Client, cx),
             };
-            flow.up = self.up.moved();
+            flow.up = self.pair.course(By::Client).moved;
             // before the other direction reads: a broken socket says so once, and then looks like one that ended
             if let Some(close) = self.judge(&up, By::Client, By::Upstream) {
                 return Poll::Ready(close);
             }
             let down = match self.deaf {
                 Some(By::Client) => Poll::Pending,
-                _ => self.down.poll(&self.upstream, &self.client, self.up.is_done(), cx),
+                _ => self.pair.poll(By::Upstream, cx),
             };
-            flow.down = self.down.moved();
+            flow.down = self.pair.course(By::Upstream).moved;
             if let Some(close) = self.judge(&down, By::Upstream, By::Client) {
                 return Poll::Ready(close);
             }
@@ -128,11 +151,7 @@ impl Relay {
     /// A side takes no more. If it had ended before, what it sent is whole and is still delivered; EPIPE
     /// says that it had, read or not. Anything else has torn what it sent.
     fn broken(&mut self, side: By, error: &std::io::Error) -> Option<Close> {
-        let had_ended = match side {
-            By::Client => self.up.has_ended(),
-            _ => self.down.has_ended(),
-        };
-        let whole = had_ended || error.kind() == std::io::ErrorKind::BrokenPipe;
+        let whole = self.pair.course(side).ended || error.kind() == std::io::ErrorKind::BrokenPipe;
         if !whole || self.deaf.is_some_and(|deaf| deaf != side) {
             return Some(Close::because(End::Reset, side, error));
         }
@@ -140,18 +159,19 @@ impl Relay {
         None
     }
 
-    /// The direction from the deaf side, and the socket that it leads to.
-    fn remaining(&self) -> Option<(By, &Direction, &TcpStream)> {
-        match self.deaf? {
-            By::Client => Some((By::Client, &self.up, &self.upstream)),
-            side => Some((side, &self.down, &self.client)),
+    /// Bytes that came from the deaf side and that the other one has not acknowledged.
+    fn unacked(&self) -> usize {
+        match self.deaf {
+            None => 0,
+            Some(By::Client) => unacked(self.pair.socket(By::Upstream)),
+            Some(_) => unacked(self.pair.socket(By::Client)),
         }
     }
 
     /// Whether all that a deaf side had sent has arrived, its end included: then nothing is left to do.
     fn last_words(&mut self) -> Option<Close> {
-        let (side, direction, to) = self.remaining()?;
-        if !direction.is_done() || unacked(to) > 0 {
+        let side = self.deaf?;
+        if !self.pair.course(side).done || self.unacked() > 0 {
             return None;
         }
         // a client that has got everything need not be warned; an upstream still serves one that is gone
@@ -165,10 +185,10 @@ impl Relay {
     /// What no readiness tells: that nothing moves, and that a socket is broken which we do not read now.
     fn watch(&mut self, limits: Limits, half_closed: bool, cx: &mut Context<'_>) -> Poll<Close> {
         loop {
-            let stuck = half_closed || self.up.holds() || self.down.holds();
+            let [up, down] = [By::Client, By::Upstream].map(|side| self.pair.course(side));
+            let stuck = half_closed || up.holds || down.holds;
             let (limit, end) = self.limit(limits, half_closed);
-            let waiting = self.remaining().map_or(0, |(_, _, to)| unacked(to) as u64);
-            let moved = (self.up.moved() + self.down.moved()).wrapping_sub(waiting);
+            let moved = (up.moved + down.moved).wrapping_sub(self.unacked() as u64);
             let quiet = match self.watchdog.poll(stuck, limit, moved, cx) {
                 Poll::Ready(quiet) => quiet,
                 Poll::Pending => return Poll::Pending,
@@ -176,8 +196,8 @@ impl Relay {
             if limit.is_some_and(|limit| quiet >= limit) {
                 return Poll::Ready(end);
             }
-            for (error, side) in [(self.client.take_error(), By::Client), (self.upstream.take_error(), By::Upstream)] {
-                if let Ok(Some(error)) = error
+            for side in [By::Client, By::Upstream] {
+                if let Ok(Some(error)) = self.pair.socket(side).take_error()
                     && let Some(close) = self.broken(side, &error)
                 {
                     return Poll::Ready(close);
@@ -199,11 +219,11 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl<P: Pair> Drop for Tunnel<P> {
     fn drop(&mut self) {
         if !self.finished {
-            socket::abort_on_close(&self.client);
-            socket::abort_on_close(&self.upstream);
+            socket::abort_on_close(self.pair.socket(By::Client));
+            socket::abort_on_close(self.pair.socket(By::Upstream));
         }
     }
 }

@@ -1,20 +1,246 @@
-//! stand-in
-use super::Limits;
-use crate::close::{By, Close, End};
-use crate::flow::Flow;
-use crate::stream::Stream;
+//! A socket and a stream that cannot be spliced, most likely TLS: bytes are copied by the thread's buffer,
+//! and what the other side does not take at once is held, so that nothing more is read meanwhile.
+//!
+//! An end of TLS without a close_notify counts as an end, like a FIN. Many proxies end so, and whoever can
+//! forge one could cut the connection anyway: what runs inside has its own way to tell a torn stream from
+//! a whole one, as it must through a proxy without TLS.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
-/// x
+
+use super::direction::{BUFFER, Fault, ROUNDS, Taken, poll_waste, take};
+use super::{Course, Pair, Tunnel};
+use crate::close::By;
+use crate::stream::Stream;
+use crate::sys::socket;
+
+/// What is copied at once: a full TLS record.
+const CHUNK: usize = 16 * 1024;
+
+/// A client's socket, a stream to its upstream, and what is on its way between them.
 #[derive(Debug)]
-pub struct Copying;
-#[allow(missing_docs)]
-impl Copying {
-    pub fn new(_c: TcpStream, _u: Stream) -> Copying {
-        Copying
-    }
-    pub fn early_up(&mut self, _b: Vec<u8>, _e: bool) {}
-    pub fn early_down(&mut self, _b: Vec<u8>) {}
-    pub async fn run(&mut self, _l: Limits, _f: &mut Flow) -> Close {
-        Close::new(End::Error, By::Us)
+pub struct Copied {
+    client: TcpStream,
+    upstream: Stream,
+    up: Lane,
+    down: Lane,
+    /// The stream has taken bytes that its socket has not.
+    unflushed: bool,
+}
+
+/// One direction.
+#[derive(Default)]
+struct Lane {
+    /// Read and not handed on; its room goes when the source has nothing more.
+    held: Vec<u8>,
+    /// 0 <= sent <= held.len()
+    sent: usize,
+    moved: u64,
+    /// The source has ended.
+    ended: bool,
+    /// And so was the destination told.
+    done: bool,
+}
+
+impl fmt::Debug for Lane {
+    /// Shows how much is held, not what.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.course().fmt(f)
     }
 }
+
+impl Tunnel<Copied> {
+    /// Joins a socket and a stream.
+    pub fn new(client: TcpStream, upstream: Stream) -> Tunnel<Copied> {
+        let (up, down) = (Lane::default(), Lane::default());
+        Tunnel::between(Copied { client, upstream, up, down, unflushed: false })
+    }
+
+    /// What the client sent before the tunnel was open, and whether it has ended its side.
+    pub fn early_up(&mut self, bytes: Vec<u8>, ended: bool) {
+        self.pair.up.held = bytes;
+        self.pair.up.ended = ended;
+    }
+
+    /// What the upstream sent with its answer.
+    pub fn early_down(&mut self, bytes: Vec<u8>) {
+        self.pair.down.held = bytes;
+    }
+}
+
+impl Pair for Copied {
+    fn poll(&mut self, from: By, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        match from {
+            By::Client => self.poll_up(cx),
+            _ => self.poll_down(cx),
+        }
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        self.up.drop_held();
+        if !self.up.ended {
+            ready!(poll_waste(&self.client, cx)).map_err(Fault::From)?;
+            self.up.ended = true;
+        }
+        self.up.done = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn course(&self, from: By) -> Course {
+        match from {
+            By::Client => Course { holds: self.unflushed || self.up.holds(), ..self.up.course() },
+            _ => self.down.course(),
+        }
+    }
+
+    fn socket(&self, side: By) -> &TcpStream {
+        match side {
+            By::Client => &self.client,
+            _ => self.upstream.tcp(),
+        }
+    }
+}
+
+impl Copied {
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let Copied { client, upstream, up, unflushed, .. } = self;
+        if up.done {
+            return Poll::Ready(Ok(()));
+        }
+        for _ in 0..ROUNDS {
+            ready!(up.poll_hand_on(|bytes| Pin::new(&mut *upstream).poll_write(cx, bytes))).map_err(Fault::To)?;
+            // nothing is read while encrypted bytes wait: the stream would take far more than its socket
+            let flushed = Pin::new(&mut *upstream).poll_flush(cx);
+            *unflushed = flushed.is_pending();
+            ready!(flushed).map_err(Fault::To)?;
+            if up.ended {
+                up.drop_held();
+                let told = poll_tell(upstream, cx);
+                *unflushed = told.is_pending();
+                // the last direction tells as well as it can: the socket is closed when it is ready
+                if !self.down.done {
+                    ready!(told).map_err(Fault::To)?;
+                }
+                up.done = true;
+                return Poll::Ready(Ok(()));
+            }
+            if client.poll_read_ready(cx).is_pending() {
+                up.drop_held();
+                return Poll::Pending;
+            }
+            BUFFER.with_borrow_mut(|buffer| {
+                match take(client, &mut buffer[..CHUNK]).map_err(Fault::From)? {
+                    Taken::Nothing => {}
+                    Taken::End => up.ended = true,
+                    Taken::Bytes(got) => {
+                        let write = |bytes: &[u8]| Pin::new(&mut *upstream).poll_write(cx, bytes);
+                        up.hand_on(&buffer[..got.get()], write).map_err(Fault::To)?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let Copied { client, upstream, down, .. } = self;
+        if down.done {
+            return Poll::Ready(Ok(()));
+        }
+        for _ in 0..ROUNDS {
+            ready!(down.poll_hand_on(|bytes| Pin::new(&mut *client).poll_write(cx, bytes))).map_err(Fault::To)?;
+            if down.ended {
+                down.drop_held();
+                if !self.up.done {
+                    socket::finish(client);
+                }
+                down.done = true;
+                return Poll::Ready(Ok(()));
+            }
+            let polled = BUFFER.with_borrow_mut(|buffer| {
+                let mut buffer = ReadBuf::new(&mut buffer[..CHUNK]);
+                match ready!(Pin::new(&mut *upstream).poll_read(cx, &mut buffer)) {
+                    Ok(()) if buffer.filled().is_empty() => down.ended = true,
+                    Ok(()) => {
+                        let write = |bytes: &[u8]| Pin::new(&mut *client).poll_write(cx, bytes);
+                        down.hand_on(buffer.filled(), write).map_err(Fault::To)?;
+                    }
+                    // no close_notify
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => down.ended = true,
+                    Err(error) => return Poll::Ready(Err(Fault::From(error))),
+                }
+                Poll::Ready(Ok(()))
+            });
+            if polled.is_pending() {
+                down.drop_held();
+            }
+            ready!(polled)?;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Tells the upstream that the client has ended: a close_notify where there is TLS, and a FIN.
+fn poll_tell(upstream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    match upstream {
+        // one that is gone already needs no end
+        Stream::Tcp(tcp) => {
+            socket::finish(tcp);
+            Poll::Ready(Ok(()))
+        }
+        Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+    }
+}
+
+impl Lane {
+    fn holds(&self) -> bool {
+        self.sent < self.held.len()
+    }
+
+    fn course(&self) -> Course {
+        Course { moved: self.moved, holds: self.holds(), ended: self.ended, done: self.done }
+    }
+
+    /// Nothing more comes for now: an idle lane holds no memory.
+    fn drop_held(&mut self) {
+        (self.held, self.sent) = (Vec::new(), 0);
+    }
+
+    /// Hands on all that is held.
+    fn poll_hand_on(&mut self, mut write: impl FnMut(&[u8]) -> Poll<io::Result<usize>>) -> Poll<io::Result<()>> {
+        while self.holds() {
+            let sent = ready!(write(&self.held[self.sent..]))?;
+            self.sent += sent;
+            self.moved += sent as u64;
+        }
+        // the room stays for what does not fit next
+        self.held.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands on new bytes, and holds what does not fit. Nothing is held before.
+    fn hand_on(&mut self, bytes: &[u8], mut write: impl FnMut(&[u8]) -> Poll<io::Result<usize>>) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Poll::Ready(sent) = write(rest) else { break };
+            let sent = sent?;
+            self.moved += sent as u64;
+            rest = &rest[sent..];
+        }
+        self.held.extend_from_slice(rest);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "copying_tests.rs"]
+mod tests;

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::Course;
 use crate::sys::pipe::Pipe;
 use crate::sys::queues::unread;
 use crate::sys::socket;
@@ -66,7 +67,7 @@ impl std::fmt::Debug for Held {
 
 /// Which socket failed.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub enum Fault {
     /// The one that is read.
     From(io::Error),
     /// The one that is written.
@@ -82,19 +83,10 @@ impl Direction {
         self.ended = ended;
     }
 
-    /// Bytes that were handed on.
-    pub(super) fn moved(&self) -> u64 {
-        self.moved
-    }
-
-    /// Whether bytes wait for the destination.
-    pub(super) fn holds(&self) -> bool {
-        !matches!(self.held, Held::Nothing)
-    }
-
-    /// Whether the source has ended; bytes may still be held.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
+    /// How far it is.
+    pub(super) fn course(&self) -> Course {
+        let holds = !matches!(self.held, Held::Nothing);
+        Course { moved: self.moved, holds, ended: self.ended, done: self.done }
     }
 
     /// Whether the destination was told that the source has ended.
