@@ -8,6 +8,7 @@ pub mod body;
 pub mod connect;
 pub mod fields;
 pub mod http;
+pub mod ntlm;
 pub mod race;
 pub mod reply;
 pub mod request;
