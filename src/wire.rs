@@ -5,6 +5,7 @@
 pub mod alert;
 pub mod answer;
 pub mod body;
+pub mod challenge;
 pub mod connect;
 pub mod fields;
 pub mod http;
