@@ -1,107 +1,385 @@
-//! Stand-in for authentication to an upstream: as much of the interface as the relay calls. Not to be merged.
+//! Who we are to an upstream: challenges in, credentials out, for Basic, Digest, NTLM and Negotiate.
+//!
+//! An [`Account`] belongs to one upstream, a [`Conversation`] to one connection of it. Nothing is sent that was not
+//! configured. Refused credentials are not tried again for a while, and credentials that were never accepted are tried
+//! by one connection at a time: a wrong password must not lock the account that it was meant for.
+
+mod digest;
+mod lockout;
+mod negotiate;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use base64::Engine;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
 use crate::config::{Credentials, Scheme, UpstreamHost};
+use crate::wire::challenge::{Challenge, challenges};
+use crate::wire::{ntlm, text};
+use digest::Digest;
+use lockout::{Lockout, Turn};
+use negotiate::Negotiate;
 
-/// One per upstream.
-#[derive(Debug)]
+/// From 1601, where NTLM's time begins, to 1970, in seconds.
+const EPOCH: Duration = Duration::from_secs(11_644_473_600);
+
+/// Who we are to one upstream, and how that went so far.
 pub struct Account {
     schemes: Vec<Scheme>,
     credentials: Credentials,
+    lockout: Arc<Lockout>,
+    digest: digest::Shared,
 }
 
-impl Account {
-    /// An account.
-    /// Needed.
-    pub fn is_needed(&self) -> bool {
-        !self.schemes.is_empty()
-    }
-    /// New.
-    pub fn new(_name: &str, schemes: &[Scheme], credentials: &Credentials) -> Account {
-        Account { schemes: schemes.to_vec(), credentials: credentials.clone() }
-    }
-
-    /// Begins on a new connection.
-    ///
-    /// # Errors
-    /// Held.
-    pub async fn begin(self: &Arc<Self>, _host: &UpstreamHost, _shown: &str) -> Result<Conversation, Refusal> {
-        Ok(Conversation { account: self.clone(), leg: 0, accepted: false })
-    }
-}
-
-/// One per connection.
-#[derive(Debug)]
+/// Who we are on one connection.
 pub struct Conversation {
     account: Arc<Account>,
-    leg: u32,
-    accepted: bool,
+    proxy: String,
+    service: Option<String>,
+    turn: Option<Turn>,
+    state: State,
+    /// The answer that was given last rested on a nonce of an earlier connection.
+    old_nonce: bool,
 }
 
-/// Why not.
-#[derive(Debug)]
-pub struct Refusal;
+/// How far a connection is.
+enum State {
+    /// Nothing was said.
+    Begun,
+    /// Credentials that say all went out.
+    Told(Scheme),
+    /// The first message of NTLM went out.
+    Ntlm(Vec<u8>),
+    /// Negotiate is under way.
+    Negotiate(Negotiate),
+    /// It is authenticated as a whole.
+    Bound,
+}
+
+/// Why there are no credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// They were refused.
+    Wrong(String),
+    /// They were refused before, and are not tried again for so long.
+    Held {
+        /// By whom, and why.
+        why: String,
+        /// For how much longer.
+        left: Duration,
+    },
+    /// The upstream offers no scheme that was configured.
+    NotOffered {
+        /// What it offers, escaped.
+        offered: String,
+        /// What was configured.
+        wanted: String,
+    },
+    /// They cannot be made: no ticket, or a challenge that makes no sense.
+    Unable(String),
+}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the credentials were refused")
+        match self {
+            Refusal::Wrong(why) => write!(f, "credentials refused: {why}"),
+            Refusal::Held { why, left } => {
+                write!(f, "credentials were refused by {why}, held for {}s more", left.as_secs() + 1)
+            }
+            Refusal::NotOffered { offered, wanted } => write!(f, "wants {offered} credentials, auth says {wanted}"),
+            Refusal::Unable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Account {
+    /// An account at the upstream of this name.
+    pub fn new(name: &str, schemes: &[Scheme], credentials: &Credentials) -> Account {
+        Account {
+            schemes: schemes.to_vec(),
+            credentials: credentials.clone(),
+            lockout: Arc::new(Lockout::new(name)),
+            digest: digest::Shared::default(),
+        }
+    }
+
+    /// Whether there is anything to say at all.
+    pub fn is_needed(&self) -> bool {
+        !self.schemes.is_empty()
+    }
+
+    /// For how long nothing is tried, after a refusal.
+    pub fn held(&self) -> Option<Duration> {
+        self.lockout.held()
+    }
+
+    /// Begins on a new connection to the proxy that `host` is, and that `shown` names in the log. Waits for its turn
+    /// while another connection tries credentials that were never accepted. Nothing is lost when dropped.
+    ///
+    /// # Errors
+    /// [`Refusal::Held`].
+    pub async fn begin(self: &Arc<Self>, host: &UpstreamHost, shown: &str) -> Result<Conversation, Refusal> {
+        let turn = self.lockout.turn().await?;
+        let service = match host {
+            UpstreamHost::Name(name) => Some(format!("HTTP@{name}")),
+            UpstreamHost::Ip(_) => None,
+        };
+        let (account, proxy) = (self.clone(), shown.to_owned());
+        Ok(Conversation { account, proxy, service, turn, state: State::Begun, old_nonce: false })
+    }
+
+    fn basic(&self) -> Zeroizing<String> {
+        let user = &self.credentials.user;
+        let pair = Zeroizing::new(format!("{user}:{}", self.password()));
+        let mut value = Zeroizing::new(String::with_capacity(6 + (pair.len() + 2) / 3 * 4));
+        value.push_str("Basic ");
+        BASE64_STANDARD.encode_string(pair.as_bytes(), &mut value);
+        value
+    }
+
+    fn password(&self) -> &str {
+        self.credentials.password.as_ref().map_or("", |password| password.reveal())
     }
 }
 
 impl Conversation {
-    /// The next Proxy-Authorization.
+    /// The value of Proxy-Authorization for the next request; `None` sends none. `uri` is the request's target as it
+    /// stands in its first line; `asked` are the values of all Proxy-Authenticate fields of the 407 that came last,
+    /// none if the last answer was none.
     ///
     /// # Errors
-    /// There is none.
+    /// We have nothing that the upstream wants.
     pub async fn answer(
         &mut self,
-        _method: &str,
-        _uri: &str,
-        challenges: &[&[u8]],
+        method: &str,
+        uri: &str,
+        asked: &[&[u8]],
     ) -> Result<Option<Zeroizing<String>>, Refusal> {
-        self.leg += 1;
-        let basic = || {
-            let who = &self.account.credentials;
-            let both = format!("{}:{}", who.user, who.password.as_ref().map_or("", |p| p.reveal()));
-            Zeroizing::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(both)))
-        };
-        match self.account.schemes[..] {
-            [Scheme::Ntlm] if self.accepted => Ok(None),
-            [Scheme::Ntlm] => match self.leg {
-                1 => Ok(Some(Zeroizing::new("NTLM TlRMTVNTUAABAAAA".to_owned()))),
-                2 => Ok(Some(Zeroizing::new("NTLM TlRMTVNTUAADAAAA".to_owned()))),
-                _ => Err(Refusal),
+        if asked.is_empty() {
+            return self.unasked(method, uri).await;
+        }
+        let offers: Vec<Challenge<'_>> = asked.iter().flat_map(|value| challenges(value)).collect();
+        match std::mem::replace(&mut self.state, State::Begun) {
+            State::Told(Scheme::Digest) => {
+                // a nonce grows old, which says nothing about the password
+                let stale = Digest::best(&offers).is_some_and(|digest| digest.is_stale());
+                if !(stale || self.old_nonce) {
+                    return Err(self.wrong(&offers));
+                }
+            }
+            State::Told(_) | State::Bound => return Err(self.wrong(&offers)),
+            State::Ntlm(sent) => {
+                if let Some(token) = token(&offers, "ntlm") {
+                    let token = token.map_err(Refusal::Unable)?;
+                    return self.prove(&sent, &token).map(Some);
+                }
+            }
+            State::Negotiate(negotiate) => match token(&offers, "negotiate") {
+                Some(token) => return self.negotiate(negotiate, token.map_err(Refusal::Unable)?).await.map(Some),
+                None => return Err(self.wrong(&offers)),
             },
-            [Scheme::Basic] if self.leg > 1 && !challenges.is_empty() => Err(Refusal),
-            [Scheme::Basic] => Ok(Some(basic())),
-            _ if challenges.is_empty() => Ok(None),
-            _ if self.leg > 2 => Err(Refusal),
-            _ => Ok(Some(basic())),
+            State::Begun => {}
+        }
+        self.choose(method, uri, &offers).await
+    }
+
+    /// Whether the next request has to go over the same connection as the last one.
+    pub fn is_bound(&self) -> bool {
+        matches!(self.state, State::Ntlm(_) | State::Negotiate(_))
+    }
+
+    /// Whether the request that goes with the last answer is the one that counts, so that its body may go too.
+    pub fn is_final(&self) -> bool {
+        match &self.state {
+            State::Begun => self.account.lockout.was_unasked(),
+            State::Told(_) | State::Bound => true,
+            State::Ntlm(_) => false,
+            State::Negotiate(negotiate) => negotiate.is_complete(),
         }
     }
 
-    /// Mid-handshake.
-    pub fn is_bound(&self) -> bool {
-        self.account.schemes == [Scheme::Ntlm] && self.leg == 1
-    }
-
-    /// Whether the last answer completes the scheme.
-    pub fn is_final(&self) -> bool {
-        self.accepted || self.account.schemes == [Scheme::Basic] || self.leg >= 2
-    }
-
-    /// A new connection.
+    /// From here on a new connection is used.
     pub fn reconnected(&mut self) {
-        self.accepted = false;
+        if matches!(self.state, State::Ntlm(_) | State::Negotiate(_) | State::Bound) {
+            self.state = State::Begun;
+        }
     }
 
-    /// Something other than 407 came.
+    /// The upstream has answered with something other than 407.
     pub fn accepted(&mut self) {
-        self.accepted = true;
+        let scheme = match &self.state {
+            State::Begun => None,
+            State::Told(scheme) => Some(*scheme),
+            State::Ntlm(_) => Some(Scheme::Ntlm),
+            State::Negotiate(_) => Some(Scheme::Negotiate),
+            State::Bound => return,
+        };
+        if matches!(scheme, Some(Scheme::Ntlm | Scheme::Negotiate)) {
+            self.state = State::Bound;
+        }
+        self.account.lockout.accepted(scheme);
+        self.turn = None;
+    }
+
+    /// What is said before anybody asks: nothing, unless there is only one thing to say.
+    async fn unasked(&mut self, method: &str, uri: &str) -> Result<Option<Zeroizing<String>>, Refusal> {
+        let scheme = match (&self.state, &self.account.schemes[..]) {
+            (State::Bound, _) => return Ok(None),
+            (_, [only]) => Some(*only),
+            _ => self.account.lockout.worked(),
+        };
+        match scheme {
+            None => Ok(None),
+            Some(Scheme::Digest) => {
+                let Some(digest) = self.account.digest.known() else { return Ok(None) };
+                self.old_nonce = true;
+                self.digest(&digest, method, uri).map(Some)
+            }
+            Some(scheme) => self.open(scheme).await.map(Some),
+        }
+    }
+
+    /// Begins with a scheme that needs no challenge.
+    async fn open(&mut self, scheme: Scheme) -> Result<Zeroizing<String>, Refusal> {
+        match scheme {
+            Scheme::Ntlm => {
+                let message = ntlm::negotiate();
+                let value = Zeroizing::new(format!("NTLM {}", BASE64_STANDARD.encode(&message)));
+                self.state = State::Ntlm(message);
+                Ok(value)
+            }
+            Scheme::Negotiate => {
+                let service = self
+                    .service
+                    .clone()
+                    .ok_or_else(|| Refusal::Unable("negotiate needs the proxy by name, not by address".to_owned()))?;
+                let Credentials { user, keytab, .. } = &self.account.credentials;
+                let principal = if self.account.schemes == [Scheme::Negotiate] { user.as_str() } else { "" };
+                let begun = Negotiate::begin(service, principal.to_owned(), keytab.clone()).await;
+                self.negotiate(begun.map_err(Refusal::Unable)?, Vec::new()).await
+            }
+            Scheme::Basic | Scheme::Digest => {
+                self.state = State::Told(Scheme::Basic);
+                Ok(self.account.basic())
+            }
+        }
+    }
+
+    /// Answers with the first of our schemes that is offered, and can be.
+    async fn choose(
+        &mut self,
+        method: &str,
+        uri: &str,
+        offers: &[Challenge<'_>],
+    ) -> Result<Option<Zeroizing<String>>, Refusal> {
+        let mut unable = None;
+        for scheme in self.account.schemes.clone() {
+            if !offers.iter().any(|offer| offer.scheme.eq_ignore_ascii_case(word(scheme))) {
+                continue;
+            }
+            let answer = match scheme {
+                Scheme::Digest => match Digest::best(offers) {
+                    Some(digest) => {
+                        let digest = self.account.digest.learn(digest);
+                        self.old_nonce = false;
+                        self.digest(&digest, method, uri)
+                    }
+                    None => Err(Refusal::Unable("a Digest challenge that cannot be answered".to_owned())),
+                },
+                scheme => self.open(scheme).await,
+            };
+            match answer {
+                Ok(answer) => return Ok(Some(answer)),
+                // without a ticket there may still be a password
+                Err(refusal) => unable = unable.or(Some(refusal)),
+            }
+        }
+        Err(unable.unwrap_or_else(|| self.not_offered(offers)))
+    }
+
+    fn digest(&mut self, digest: &Digest, method: &str, uri: &str) -> Result<Zeroizing<String>, Refusal> {
+        self.state = State::Told(Scheme::Digest);
+        digest.answer(&self.account.credentials.user, self.account.password(), method, uri).map_err(Refusal::Unable)
+    }
+
+    /// The last message of NTLM.
+    fn prove(&mut self, sent: &[u8], came: &[u8]) -> Result<Zeroizing<String>, Refusal> {
+        let login = ntlm::Login::new(&self.account.credentials.user, self.account.password());
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| Refusal::Unable(format!("random numbers: {error}")))?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + EPOCH;
+        let filetime = u64::try_from(now.as_nanos() / 100).unwrap_or_default();
+        let message = ntlm::authenticate(&login, sent, came, ntlm::Moment { random, filetime })
+            .map_err(|why| Refusal::Unable(why.to_owned()))?;
+        self.state = State::Told(Scheme::Ntlm);
+        let mut value = Zeroizing::new(String::with_capacity(8 + message.len() * 2));
+        value.push_str("NTLM ");
+        BASE64_STANDARD.encode_string(&message[..], &mut value);
+        Ok(value)
+    }
+
+    async fn negotiate(&mut self, negotiate: Negotiate, token: Vec<u8>) -> Result<Zeroizing<String>, Refusal> {
+        let (negotiate, token) = negotiate.step(token).await.map_err(Refusal::Unable)?;
+        self.state = State::Negotiate(negotiate);
+        Ok(Zeroizing::new(format!("Negotiate {}", BASE64_STANDARD.encode(token))))
+    }
+
+    /// Credentials were sent and refused: nobody tries them for a while.
+    fn wrong(&mut self, offers: &[Challenge<'_>]) -> Refusal {
+        let schemes = self.account.schemes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let why = match &self.account.credentials.user[..] {
+            "" => format!("its 407 came back ({schemes})"),
+            user => format!("user {user} by {schemes}"),
+        };
+        if !self.account.schemes.iter().any(|s| offers.iter().any(|o| o.scheme.eq_ignore_ascii_case(word(*s)))) {
+            return self.not_offered(offers);
+        }
+        self.account.lockout.refused(&self.proxy, &why);
+        self.turn = None;
+        Refusal::Wrong(why)
+    }
+
+    fn not_offered(&self, offers: &[Challenge<'_>]) -> Refusal {
+        let offered: Vec<&str> = offers.iter().map(|offer| offer.scheme).collect();
+        let offered =
+            if offered.is_empty() { "unknown".to_owned() } else { text::shown(offered.join(", ").as_bytes()) };
+        let wanted = self.account.schemes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Refusal::NotOffered { offered, wanted }
     }
 }
+
+/// A scheme's name on the wire.
+fn word(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Basic => "basic",
+        Scheme::Digest => "digest",
+        Scheme::Ntlm => "ntlm",
+        Scheme::Negotiate => "negotiate",
+    }
+}
+
+/// The token of the challenge of this scheme, if it has one.
+fn token(offers: &[Challenge<'_>], scheme: &str) -> Option<Result<Vec<u8>, String>> {
+    let offer = offers.iter().find(|o| o.scheme.eq_ignore_ascii_case(scheme) && !o.token.is_empty())?;
+    let bytes = BASE64_STANDARD.decode(offer.token);
+    Some(bytes.map_err(|error| format!("the proxy's {} token is no Base64: {error}", text::shown(scheme.as_bytes()))))
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("schemes", &self.schemes).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversation").field("proxy", &self.proxy).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "auth_tests.rs"]
+mod tests;

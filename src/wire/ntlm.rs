@@ -167,7 +167,8 @@ pub fn authenticate(
 
 /// NTOWFv2 (section 3.3.2).
 fn key(login: &Login<'_>) -> Zeroizing<[u8; 16]> {
-    let hash: Zeroizing<[u8; 16]> = Zeroizing::new(Md4::digest(Zeroizing::new(utf16(login.password)).as_slice()).into());
+    let hash: Zeroizing<[u8; 16]> =
+        Zeroizing::new(Md4::digest(Zeroizing::new(utf16(login.password)).as_slice()).into());
     let who = utf16(&format!("{}{}", login.user.to_uppercase(), login.domain));
     mac(&hash, &[&who])
 }
