@@ -134,10 +134,23 @@ impl Account {
     fn basic(&self) -> Zeroizing<String> {
         let user = &self.credentials.user;
         let pair = Zeroizing::new(format!("{user}:{}", self.password()));
-        let mut value = Zeroizing::new(String::with_capacity(6 + (pair.len() + 2) / 3 * 4));
+        let mut value = Zeroizing::new(String::with_capacity(6 + pair.len().div_ceil(3) * 4));
         value.push_str("Basic ");
         BASE64_STANDARD.encode_string(pair.as_bytes(), &mut value);
         value
+    }
+
+    /// Whose credentials they are, for people.
+    fn who(&self) -> String {
+        let schemes = self.shown_schemes();
+        match &self.credentials.user[..] {
+            "" => format!("the ticket, by {schemes}"),
+            user => format!("user {user} by {schemes}"),
+        }
+    }
+
+    fn shown_schemes(&self) -> String {
+        self.schemes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
     fn password(&self) -> &str {
@@ -221,6 +234,12 @@ impl Conversation {
             self.state = State::Bound;
         }
         self.account.lockout.accepted(scheme);
+        self.turn = None;
+    }
+
+    /// The upstream has refused us in a protocol that has no challenges.
+    pub fn refused(&mut self) {
+        self.account.lockout.refused(&self.proxy, &self.account.who());
         self.turn = None;
     }
 
@@ -329,11 +348,7 @@ impl Conversation {
 
     /// Credentials were sent and refused: nobody tries them for a while.
     fn wrong(&mut self, offers: &[Challenge<'_>]) -> Refusal {
-        let schemes = self.account.schemes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let why = match &self.account.credentials.user[..] {
-            "" => format!("its 407 came back ({schemes})"),
-            user => format!("user {user} by {schemes}"),
-        };
+        let why = self.account.who();
         if !self.account.schemes.iter().any(|s| offers.iter().any(|o| o.scheme.eq_ignore_ascii_case(word(*s)))) {
             return self.not_offered(offers);
         }
@@ -346,7 +361,7 @@ impl Conversation {
         let offered: Vec<&str> = offers.iter().map(|offer| offer.scheme).collect();
         let offered =
             if offered.is_empty() { "unknown".to_owned() } else { text::shown(offered.join(", ").as_bytes()) };
-        let wanted = self.account.schemes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let wanted = self.account.shown_schemes();
         Refusal::NotOffered { offered, wanted }
     }
 }

@@ -376,12 +376,18 @@ impl Upstream {
     /// One proxy's answer, however many requests that takes.
     async fn ask(&self, link: &mut Link, target: &Target<'_>, page: bool) -> Result<Opened, Failure> {
         let member = &self.members[link.member];
+        let mut conversation = self.conversation(link).await?;
         if member.proxy.speaks == Speaks::Socks5 {
             let Credentials { user, password, .. } = &self.settings.credentials;
             let login = password.as_ref().map(|password| (user.as_str(), password.reveal()));
-            return socks5::open(&mut link.stream, link.addr, target, login).await;
+            let outcome = socks5::open(&mut link.stream, link.addr, target, login).await;
+            match (&mut conversation, &outcome) {
+                (Some(conversation), Err(failure)) if failure.close.end == End::Auth => conversation.refused(),
+                (Some(conversation), Ok(_)) => conversation.accepted(),
+                _ => {}
+            }
+            return outcome;
         }
-        let mut conversation = self.conversation(link).await?;
         let mut legs = connect::Legs::new(target, page);
         loop {
             match legs.next(&mut link.stream, link.addr, conversation.as_mut()).await? {

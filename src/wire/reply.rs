@@ -92,17 +92,6 @@ pub fn fields(head: &[u8], name: &str) -> Vec<Vec<u8>> {
     fields.iter().filter(|f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value.to_vec()).collect()
 }
 
-/// Whether the connection may carry another request behind this reply.
-pub fn keeps_alive(head: &[u8]) -> bool {
-    let says = |word: &str| {
-        let values = ["connection", "proxy-connection"].map(|name| fields(head, name)).concat();
-        values.iter().any(|value| {
-            value.split(|&b| b == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
-        })
-    };
-    !says("close") && (head.starts_with(b"HTTP/1.1") || says("keep-alive"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
