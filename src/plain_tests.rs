@@ -36,13 +36,13 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let addr = listener.local_addr().expect("bound");
         let upstream = Upstream::new(&config(&format!("-upstream-proxy {addr}")));
-        let mut link = upstream.dial().await.ok().expect("it listens");
+        let mut link = upstream.dial().await.expect("it listens");
         let (proxy, _) = listener.accept().await.expect("dialled");
         link.conversation = setup.scheme.map(|scheme| {
             let password = Some(Secret::new("pw".to_owned()));
             let who = Credentials { user: "user".to_owned(), password, keytab: None };
             let account = Arc::new(Account::new("test", &[scheme], &who));
-            account.begin(&UpstreamHost::Ip(addr.ip()), "proxy").ok().expect("not held")
+            account.begin(&UpstreamHost::Ip(addr.ip()), "proxy").expect("not held")
         });
         let door = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let client = TcpStream::connect(door.local_addr().expect("bound")).await.expect("it listens");
