@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut out = Vec::new();
     let line = request.write(&site, &mut out);
     assert!(out[line.uri.clone()].starts_with(format!("http://{site}").as_bytes()));
-    request.facts.finish(None, false, &mut out);
+    request.facts.finish(None, request::Leg::Last, &mut out);
     assert_eq!(reply::head_end(&out, 0), Some(out.len()));
     let mut room = fields::room();
     let again = request::parse(&out, &mut room).expect("valid again");
