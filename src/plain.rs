@@ -26,7 +26,7 @@ use crate::sys::socket;
 use crate::upstream::{Failure, Link, Upstream};
 use crate::wire::answer::{self, Page};
 use crate::wire::body::{Body, Extent};
-use crate::wire::request::{self, Facts, Line};
+use crate::wire::request::{self, Facts, Leg, Line};
 use crate::wire::response::{self, Client};
 use crate::wire::{fields, text};
 use inbox::SIZE;
@@ -85,7 +85,7 @@ pub async fn exchange(client: TcpStream, prefix: Vec<u8>, ended: bool, way: Way<
     let Way { upstream, link, origin, by_name, accepts, limits, dial_timeout } = way;
     let talk = Talk::new(client, link, Lane::new(prefix, ended), limits, flow);
     let site = Site { upstream, origin, by_name, accepts, dial_timeout };
-    let mut exchange = Exchange { talk, site, ask: Vec::new(), fresh: false, head: false };
+    let mut exchange = Exchange { talk, site, ask: Vec::new(), fresh: false, spent: false, head: false };
     let stop = loop {
         match exchange.turn().await {
             Ok(Turn::Next) => {}
@@ -113,6 +113,8 @@ struct Exchange<'a, 'f> {
     ask: Vec<u8>,
     /// The connection to the proxy was dialled for this request.
     fresh: bool,
+    /// The connection to the proxy is used no more.
+    spent: bool,
     /// The request is a HEAD.
     head: bool,
 }
@@ -244,6 +246,8 @@ impl Exchange<'_, '_> {
                 Ok(reply) => reply,
                 Err((Trouble::Upstream(_), true)) if self.may_repeat(facts, &tries) => {
                     tries.repeated = true;
+                    // what a dead connection was asked is no question of the next one
+                    tries.challenges.clear();
                     self.talk.unlink(false);
                     continue;
                 }
@@ -278,7 +282,7 @@ impl Exchange<'_, '_> {
     /// Sees to a connection. One that was used may be closed by now: what cannot be sent twice is not
     /// risked on it.
     async fn connect(&mut self, facts: &Facts) -> Result<(), Stop> {
-        if !facts.idempotent && self.talk.is_spent() {
+        if std::mem::take(&mut self.spent) || (!facts.idempotent && self.talk.is_spent()) {
             self.talk.unlink(false);
         }
         if self.talk.link.is_none() {
@@ -318,7 +322,7 @@ impl Exchange<'_, '_> {
     async fn compose(&mut self, facts: &Facts, line: &Line, tries: &mut Tries) -> Result<bool, Stop> {
         let addr = self.addr();
         let (ask, up) = (&self.ask, &mut self.talk.up);
-        let mut empty = false;
+        let mut leg = Leg::Last;
         let mut credentials = None;
         if let Some(conversation) = self.talk.link.as_mut().and_then(|link| link.conversation.as_mut()) {
             let answer = answer(conversation, ask, line, &tries.challenges);
@@ -329,16 +333,21 @@ impl Exchange<'_, '_> {
             if answer.is_none() && !tries.challenges.is_empty() {
                 return Err(Stop::auth(addr, unanswerable(&tries.challenges)));
             }
-            empty = facts.has_body() && !conversation.is_final() && !tries.let_in;
+            leg = match () {
+                () if conversation.is_final() || tries.let_in => Leg::Last,
+                () if facts.has_body() => Leg::Empty,
+                () => Leg::Whole,
+            };
             credentials = Some(answer);
         }
         up.clear();
         up.out().extend_from_slice(ask);
         let value = credentials.as_ref().map(|answer| answer.as_ref().map(|value| value.as_str()));
-        facts.finish(value, empty, up.out());
+        facts.finish(value, leg, up.out());
         if matches!(value, Some(Some(_))) {
             up.is_secret();
         }
+        let empty = leg == Leg::Empty;
         if empty {
             up.begin(Body::none(), false, 0);
         } else if tries.begun {
@@ -388,7 +397,7 @@ impl Exchange<'_, '_> {
         let mut room = fields::room();
         let response = response::parse(&talk.down.inbox.bytes()[..length], facts.head, &mut room)?;
         let (status, extent) = (response.status, response.extent);
-        if status == 101 && !facts.upgrade {
+        if status == 101 && !(facts.upgrade && talk.upload == Upload::Done) {
             return Err("it switches unasked");
         }
         let unframe = facts.old && extent == Extent::Chunked;
@@ -501,9 +510,11 @@ impl Exchange<'_, '_> {
         if reply.until_close {
             socket::end_on_close(&talk.client);
         }
-        if !reply.keep || talk.upload != Upload::Done || !talk.down.inbox.is_empty() || talk.down.ended {
+        if talk.upload != Upload::Done || !talk.down.inbox.is_empty() || talk.down.ended {
             talk.unlink(talk.upload != Upload::Done);
         }
+        // the proxy closes it, and keeps the port
+        self.spent = !reply.keep;
         self.fresh = false;
         if reply.stays {
             return Ok(Turn::Next);
@@ -523,8 +534,10 @@ impl Exchange<'_, '_> {
     /// Says the last word to the client.
     async fn stop(mut self, stop: Stop) -> Close {
         let head = self.head;
-        self.talk.unlink(matches!(stop, Stop::Torn(_)));
-        let (client, _, up, down) = self.talk.into_ends();
+        if !matches!(stop, Stop::Quiet(_)) {
+            self.talk.unlink(matches!(stop, Stop::Torn(_)));
+        }
+        let (client, upstream, up, down) = self.talk.into_ends();
         match stop {
             Stop::Torn(close) => {
                 socket::abort_on_close(&client);
@@ -534,6 +547,8 @@ impl Exchange<'_, '_> {
                 if !up.ended {
                     refuse(client, Some(Vec::new())).await;
                 }
+                // by now the proxy has closed first, if it was told that this was the last request
+                drop(upstream);
                 close
             }
             Stop::Page { close, status, why, page } => {

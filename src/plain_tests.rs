@@ -219,7 +219,7 @@ async fn interim_answers_reach_a_client_that_knows_them() {
 
     rig.ask("POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nhi").await;
     rig.asked(
-        "POST http://203.0.113.9/ HTTP/1.1\r\nHost: 203.0.113.9\r\nVia: 1.0 handyproxy\r\nContent-Length: 2\r\n\r\nhi",
+        "POST http://203.0.113.9/ HTTP/1.1\r\nHost: 203.0.113.9\r\nVia: 1.0 handyproxy\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi",
     )
     .await;
     rig.answer(&format!("HTTP/1.1 100 Continue\r\n\r\n{}\r\n", ok(""))).await;
@@ -350,6 +350,19 @@ async fn a_connection_that_the_proxy_closes_between_requests_is_replaced() {
     assert_eq!(rig.proxy.read(&mut end).await.expect("closed as well"), 0);
     round(&mut rig, "POST", true, "").await;
     assert_eq!(rig.close().await.0.end, End::Done);
+}
+
+#[tokio::test]
+async fn the_last_request_lets_the_proxy_close_first() {
+    let mut rig = Rig::new(PLAIN).await;
+    rig.ask(&format!("GET / HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n")).await;
+    rig.asked(&format!("GET http://a.example/ HTTP/1.1\r\n{HOST}{VIA}Connection: close\r\n\r\n")).await;
+    rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
+    assert_eq!(rig.rest().await, format!("{}Connection: close\r\n{VIA}\r\nhi", ok("hi")));
+    let early = tokio::time::timeout(Duration::from_millis(50), rig.proxy.read(&mut [0])).await;
+    early.expect_err("still open");
+    drop(rig.client);
+    assert_eq!(rig.proxy.read(&mut [0]).await.expect("an end"), 0);
 }
 
 #[tokio::test]

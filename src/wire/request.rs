@@ -59,6 +59,17 @@ pub struct Facts {
     pub idempotent: bool,
 }
 
+/// One sending of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// Without its body, until the proxy knows who we are.
+    Empty,
+    /// Whole, though the proxy may ask who we are.
+    Whole,
+    /// Whole; the connection need not go on if the client's does not.
+    Last,
+}
+
 /// Where method and target stand in what [`Request::write`] wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
@@ -285,15 +296,19 @@ impl Facts {
     }
 
     /// Writes the rest of the head. `Some` carries credentials, if there are any, to a proxy that wants
-    /// them; an `empty` one goes without its body, until the proxy knows who we are.
-    pub fn finish(&self, credentials: Option<Option<&str>>, empty: bool, out: &mut Vec<u8>) {
-        if empty {
+    /// them.
+    pub fn finish(&self, credentials: Option<Option<&str>>, leg: Leg, out: &mut Vec<u8>) {
+        if leg == Leg::Empty {
             out.extend_from_slice(b"Content-Length: 0\r\n");
         } else {
             fields::write_framing(out, self.framing);
             if self.expects {
                 out.extend_from_slice(b"Expect: 100-continue\r\n");
             }
+        }
+        // who closes first keeps the port for a minute
+        if leg == Leg::Last && !self.keep {
+            out.extend_from_slice(b"Connection: close\r\n");
         }
         if let Some(value) = credentials {
             // old gear closes without it

@@ -20,7 +20,7 @@ fn relayed(head: &str, port: u16) -> Result<String, Refusal> {
     let mut out = Vec::new();
     let line = request.write(&site, &mut out);
     assert!(out.starts_with(&out[line.method.clone()]) && out[line.uri.clone()].starts_with(b"http://"));
-    request.facts.finish(None, false, &mut out);
+    request.facts.finish(None, Leg::Whole, &mut out);
     Ok(String::from_utf8(out).expect("text"))
 }
 
@@ -97,17 +97,27 @@ fn an_upgrade_goes_on_only_where_a_tunnel_can_follow() {
 fn credentials_and_empty_legs_are_written_at_the_end() {
     let facts = facts("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n");
     assert!(facts.expects && facts.has_body());
-    let finished = |credentials, empty| {
+    let finished = |credentials, leg| {
         let mut out = Vec::new();
-        facts.finish(credentials, empty, &mut out);
+        facts.finish(credentials, leg, &mut out);
         String::from_utf8(out).expect("text")
     };
-    assert_eq!(finished(None, false), "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(finished(None, Leg::Last), "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(
-        finished(Some(Some("NTLM x")), true),
+        finished(Some(Some("NTLM x")), Leg::Empty),
         "Content-Length: 0\r\nProxy-Connection: Keep-Alive\r\nProxy-Authorization: NTLM x\r\n\r\n"
     );
-    assert_eq!(finished(Some(None), true), "Content-Length: 0\r\nProxy-Connection: Keep-Alive\r\n\r\n");
+    assert_eq!(finished(Some(None), Leg::Empty), "Content-Length: 0\r\nProxy-Connection: Keep-Alive\r\n\r\n");
+}
+
+#[test]
+fn the_proxy_is_to_close_first_where_the_client_will() {
+    let facts = facts("GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
+    for (leg, wanted) in [(Leg::Last, "Connection: close\r\n\r\n"), (Leg::Whole, "\r\n")] {
+        let mut out = Vec::new();
+        facts.finish(None, leg, &mut out);
+        assert_eq!(out, wanted.as_bytes());
+    }
 }
 
 #[test]
