@@ -12,6 +12,6 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(text.split('.').all(|label| (1..=63).contains(&label.len())));
     assert!(text.parse::<std::net::IpAddr>().is_err());
     assert_eq!(Host::parse(text.as_bytes()).as_ref(), Some(&host));
-    let request = handyproxy::wire::connect::request(&Target::Name(&host, 443));
+    let request = handyproxy::wire::connect::request(&Target::Name(&host, 443), None);
     assert_eq!(request.iter().filter(|&&b| b == b'\n').count(), 4);
 });
