@@ -1,4 +1,4 @@
-//! The only door to the kernel: nobody else mentions nix, socket2 or rlimit.
+//! The only door to the kernel and to the system's Kerberos: nobody else mentions nix, socket2, rlimit or libloading.
 
 pub mod gss;
 pub mod limits;
