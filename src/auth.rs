@@ -204,14 +204,9 @@ impl Conversation {
         matches!(self.state, State::Ntlm(_) | State::Negotiate(_))
     }
 
-    /// Whether the request that goes with the last answer is the one that counts, so that its body may go too.
+    /// Whether the request that goes with the last answer may be the one that counts, so that its body must go too.
     pub fn is_final(&self) -> bool {
-        match &self.state {
-            State::Begun => self.account.lockout.was_unasked(),
-            State::Told(_) | State::Bound => true,
-            State::Ntlm(_) => false,
-            State::Negotiate(negotiate) => negotiate.is_complete(),
-        }
+        !matches!(self.state, State::Ntlm(_))
     }
 
     /// From here on a new connection is used.

@@ -335,7 +335,8 @@ impl Exchange<'_, '_> {
             }
             leg = match () {
                 () if conversation.is_final() || tries.let_in => Leg::Last,
-                () if facts.has_body() => Leg::Empty,
+                // what can be sent twice need not be left out: a proxy that does not ask hands it on
+                () if facts.has_body() && !facts.has_short_body(SIZE) => Leg::Empty,
                 () => Leg::Whole,
             };
             credentials = Some(answer);

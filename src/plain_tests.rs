@@ -20,6 +20,7 @@ struct Setup {
 }
 
 const PLAIN: Setup = Setup { prefix: "", ended: false, by_name: true, idle: None, scheme: None };
+const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
 const HOST: &str = "Host: a.example\r\n";
 const VIA: &str = "Via: 1.1 handyproxy\r\n";
 
@@ -606,7 +607,7 @@ fn type_2() -> String {
 #[tokio::test]
 async fn a_scheme_of_several_legs_sends_the_body_with_the_last() {
     let mut rig = Rig::new(Setup { scheme: Some(Scheme::Ntlm), ..PLAIN }).await;
-    rig.ask(POST).await;
+    rig.ask(CHUNKED).await;
     let (value, rest) = request(&mut rig.proxy).await;
     assert!(value.expect("type 1").starts_with("NTLM "));
     assert!(rest.contains("Content-Length: 0"), "{rest}");
@@ -614,8 +615,8 @@ async fn a_scheme_of_several_legs_sends_the_body_with_the_last() {
         .await;
     let (value, rest) = request(&mut rig.proxy).await;
     assert!(value.expect("type 3").starts_with("NTLM "));
-    assert!(rest.contains("Content-Length: 5"), "{rest}");
-    rig.asked("hello").await;
+    assert!(rest.contains("Transfer-Encoding: chunked"), "{rest}");
+    rig.asked("5\r\nhello\r\n0\r\n\r\n").await;
     rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
     rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
     // the connection is known now
@@ -632,12 +633,28 @@ async fn a_scheme_of_several_legs_sends_the_body_with_the_last() {
 #[tokio::test]
 async fn an_empty_leg_that_is_let_in_is_followed_by_the_request() {
     let mut rig = Rig::new(Setup { scheme: Some(Scheme::Ntlm), ..PLAIN }).await;
-    rig.ask(POST).await;
+    rig.ask(CHUNKED).await;
     assert!(request(&mut rig.proxy).await.1.contains("Content-Length: 0"));
     rig.answer(&format!("{}\r\nfirst", ok("first"))).await;
-    assert!(request(&mut rig.proxy).await.1.contains("Content-Length: 5"));
-    rig.asked("hello").await;
+    assert!(request(&mut rig.proxy).await.1.contains("Transfer-Encoding: chunked"));
+    rig.asked("5\r\nhello\r\n0\r\n\r\n").await;
     rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
+    rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
+}
+
+#[tokio::test]
+async fn a_short_body_goes_with_every_leg_since_a_proxy_may_not_ask() {
+    let mut rig = Rig::new(Setup { scheme: Some(Scheme::Ntlm), ..PLAIN }).await;
+    rig.ask(POST).await;
+    for answer in [
+        format!("HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM {}\r\nContent-Length: 0\r\n\r\n", type_2()),
+        ok("hi") + "\r\nhi",
+    ] {
+        let (value, rest) = request(&mut rig.proxy).await;
+        assert!(value.expect("NTLM").starts_with("NTLM ") && rest.contains("Content-Length: 5"), "{rest}");
+        rig.asked("hello").await;
+        rig.answer(&answer).await;
+    }
     rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
 }
 

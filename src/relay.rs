@@ -62,6 +62,9 @@ pub trait Pair {
     /// How far the direction from this side is.
     fn course(&self, from: By) -> Course;
 
+    /// Adds bytes to the count of the direction from this side.
+    fn count(&mut self, from: By, bytes: u64);
+
     /// The socket of a side, for its options and errors.
     fn socket(&self, side: By) -> &TcpStream;
 }
@@ -95,18 +98,29 @@ impl<P: Pair> Tunnel<P> {
         Tunnel { pair, first: None, deaf: None, watchdog: Watchdog::default(), finished: false }
     }
 
-    /// Relays to the end. Counts into `flow` as bytes leave, so that the count is right when dropped.
-    pub async fn run(&mut self, limits: Limits, flow: &mut Flow) -> Close {
-        poll_fn(|cx| self.poll(limits, flow, cx)).await
+    /// Counts on from what went up and down before the tunnel, such as the requests that led to it.
+    pub fn counted(&mut self, up: u64, down: u64) {
+        self.pair.count(By::Client, up);
+        self.pair.count(By::Upstream, down);
     }
 
-    fn poll(&mut self, limits: Limits, flow: &mut Flow, cx: &mut Context<'_>) -> Poll<Close> {
+    /// Relays to the end. Counts into `flow` as bytes leave, so that the count is right when dropped.
+    pub async fn run(&mut self, limits: Limits, flow: &mut Flow) -> Close {
+        poll_fn(|cx| {
+            let polled = self.poll(limits, cx);
+            flow.up = self.pair.course(By::Client).moved;
+            flow.down = self.pair.course(By::Upstream).moved;
+            polled
+        })
+        .await
+    }
+
+    fn poll(&mut self, limits: Limits, cx: &mut Context<'_>) -> Poll<Close> {
         loop {
             let up = match self.deaf {
                 Some(By::Upstream) => self.pair.poll_discard(cx),
                 _ => self.pair.poll(By::Client, cx),
             };
-            flow.up = self.pair.course(By::Client).moved;
             // before the other direction reads: a broken socket says so once, and then looks like one that ended
             if let Some(close) = self.judge(&up, By::Client, By::Upstream) {
                 return Poll::Ready(close);
@@ -115,7 +129,6 @@ impl<P: Pair> Tunnel<P> {
                 Some(By::Client) => Poll::Pending,
                 _ => self.pair.poll(By::Upstream, cx),
             };
-            flow.down = self.pair.course(By::Upstream).moved;
             if let Some(close) = self.judge(&down, By::Upstream, By::Client) {
                 return Poll::Ready(close);
             }

@@ -30,7 +30,7 @@ use crate::wire::answer;
 use crate::wire::http::{H2_PREFACE, is_head};
 use crate::wire::race::{Heard, Protocol, Race};
 use report::Report;
-use tunnel::{Requests, Tunnel, join};
+use tunnel::{Early, Requests, Tunnel, join};
 use way::{Way, dial};
 
 pub use setup::{Gateway, Setup};
@@ -206,7 +206,8 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         Ok(Ok(Way::Opened(stream, opened))) => {
             flow.status = opened.status;
             flow.stage = Stage::Relay;
-            return Ok(join(client, stream, [prefix.bytes, opened.surplus], prefix.ended));
+            let early = Early { up: prefix.bytes, ended: prefix.ended, down: opened.surplus, ..Early::default() };
+            return Ok(join(client, stream, early));
         }
         Ok(Ok(Way::Proxy(link))) => {
             flow.stage = Stage::Relay;

@@ -386,7 +386,15 @@ impl Upstream {
                 (Some(conversation), Ok(_)) => conversation.accepted(),
                 _ => {}
             }
-            return outcome;
+            return outcome.map_err(|mut failure| {
+                // a proxy that hangs up on a login may mean it: the next one need not hear it too
+                failure.fault = match failure.close.end {
+                    End::Hangup if login.is_none() || link.since.elapsed() > UNUSED => Fault::Stale,
+                    End::BadReply if login.is_none() => Fault::Proxy,
+                    _ => Fault::Final,
+                };
+                failure
+            });
         }
         let mut legs = connect::Legs::new(target, page);
         loop {

@@ -27,8 +27,6 @@ pub(super) struct Lockout {
 struct State {
     /// They were accepted, and not refused since.
     proven: bool,
-    /// The upstream did not even ask.
-    unasked: bool,
     worked: Option<Scheme>,
     trying: bool,
     hold: Option<Hold>,
@@ -90,7 +88,7 @@ impl Lockout {
     /// They were accepted, or none were wanted.
     pub(super) fn accepted(&self, scheme: Option<Scheme>) {
         let mut state = self.state();
-        (state.proven, state.unasked) = (true, scheme.is_none());
+        state.proven = true;
         if scheme.is_some() {
             state.worked = scheme;
         }
@@ -102,7 +100,7 @@ impl Lockout {
     /// They were refused. Of several connections that were told so at once, one counts.
     pub(super) fn refused(&self, proxy: &str, why: &str) {
         let mut state = self.state();
-        (state.proven, state.unasked) = (false, false);
+        state.proven = false;
         let now = Instant::now();
         let length = match &state.hold {
             Some(hold) if hold.until > now => return,
@@ -124,11 +122,6 @@ impl Lockout {
     /// The scheme that was accepted last.
     pub(super) fn worked(&self) -> Option<Scheme> {
         self.state().worked
-    }
-
-    /// Whether the upstream let us through last without asking.
-    pub(super) fn was_unasked(&self) -> bool {
-        self.state().unasked
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

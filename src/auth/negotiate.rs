@@ -2,13 +2,14 @@
 //! so they run where they may block.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use crate::sys::gss::Context;
 
 /// A context that is being made.
 pub(super) struct Negotiate {
-    context: Context,
-    complete: bool,
+    /// Never shared; the lock makes the compiler see that.
+    context: Mutex<Context>,
 }
 
 impl Negotiate {
@@ -20,7 +21,7 @@ impl Negotiate {
     ) -> Result<Negotiate, String> {
         blocking(move || {
             let context = Context::new(&service, &principal, keytab.as_deref())?;
-            Ok(Negotiate { context, complete: false })
+            Ok(Negotiate { context: Mutex::new(context) })
         })
         .await
     }
@@ -28,17 +29,12 @@ impl Negotiate {
     /// The answer to a token; the first one answers nothing.
     pub(super) async fn step(mut self, token: Vec<u8>) -> Result<(Negotiate, Vec<u8>), String> {
         blocking(move || {
-            let (answer, complete) = self.context.step(&token)?;
-            self.complete = complete;
+            // whether the proxy is who it says stays open: only its 407 would tell, and then there is no tunnel
+            let (answer, _) = self.context.get_mut().unwrap_or_else(PoisonError::into_inner).step(&token)?;
             let answer = answer.ok_or("Negotiate: there is nothing more to say, and the proxy still asks")?;
             Ok((self, answer))
         })
         .await
-    }
-
-    /// Whether all is said.
-    pub(super) fn is_complete(&self) -> bool {
-        self.complete
     }
 }
 

@@ -98,6 +98,13 @@ impl Pair for Copied {
         }
     }
 
+    fn count(&mut self, from: By, bytes: u64) {
+        match from {
+            By::Client => self.up.moved += bytes,
+            _ => self.down.moved += bytes,
+        }
+    }
+
     fn socket(&self, side: By) -> &TcpStream {
         match side {
             By::Client => &self.client,

@@ -75,6 +75,11 @@ pub enum Fault {
 }
 
 impl Direction {
+    /// Counts bytes that others have moved.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.moved += bytes;
+    }
+
     /// Bytes that were read elsewhere and go first.
     pub(super) fn early(&mut self, bytes: Vec<u8>, ended: bool) {
         if !bytes.is_empty() {

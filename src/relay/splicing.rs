@@ -54,6 +54,13 @@ impl Pair for Spliced {
         }
     }
 
+    fn count(&mut self, from: By, bytes: u64) {
+        match from {
+            By::Client => self.up.add(bytes),
+            _ => self.down.add(bytes),
+        }
+    }
+
     fn socket(&self, side: By) -> &TcpStream {
         match side {
             By::Client => &self.client,

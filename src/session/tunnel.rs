@@ -24,19 +24,34 @@ pub(super) enum Tunnel {
     Requests(Box<Requests>),
 }
 
-/// Joins a client and its tunnel, with the early bytes up and down.
-pub(super) fn join(client: TcpStream, stream: Stream, [up, down]: [Vec<u8>; 2], ended: bool) -> Tunnel {
+/// What is on its way when a tunnel opens, and what went before.
+#[derive(Default)]
+pub(super) struct Early {
+    /// What the client sent, and whether it has ended its side.
+    pub(super) up: Vec<u8>,
+    pub(super) ended: bool,
+    /// What the upstream sent.
+    pub(super) down: Vec<u8>,
+    /// Bytes that went up and down already.
+    pub(super) counted: (u64, u64),
+}
+
+/// Joins a client and its tunnel.
+pub(super) fn join(client: TcpStream, stream: Stream, early: Early) -> Tunnel {
+    let Early { up, ended, down, counted } = early;
     match stream {
         Stream::Tcp(stream) => {
             let mut relay = Relay::new(client, stream);
             relay.early_up(up, ended);
             relay.early_down(down);
+            relay.counted(counted.0, counted.1);
             Tunnel::Spliced(Box::new(relay))
         }
         stream @ Stream::Tls(_) => {
             let mut relay = Copying::new(client, stream);
             relay.early_up(up, ended);
             relay.early_down(down);
+            relay.counted(counted.0, counted.1);
             Tunnel::Copied(Box::new(relay))
         }
     }
@@ -79,7 +94,8 @@ impl Requests {
         match plain::exchange(client, prefix.bytes, prefix.ended, way, flow).await {
             plain::Outcome::Ended(close) => Err(close),
             plain::Outcome::Switched { client, upstream, early_up, ended, early_down } => {
-                Ok(join(client, upstream, [early_up, early_down], ended))
+                let counted = (report.flow.up, report.flow.down);
+                Ok(join(client, upstream, Early { up: early_up, ended, down: early_down, counted }))
             }
         }
     }

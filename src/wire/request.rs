@@ -295,6 +295,11 @@ impl Facts {
         self.extent != Extent::Length(0)
     }
 
+    /// Whether its body is known to be no longer than this.
+    pub fn has_short_body(&self, most: usize) -> bool {
+        matches!(self.extent, Extent::Length(length) if length <= most as u64)
+    }
+
     /// Writes the rest of the head. `Some` carries credentials, if there are any, to a proxy that wants
     /// them.
     pub fn finish(&self, credentials: Option<Option<&str>>, leg: Leg, out: &mut Vec<u8>) {
