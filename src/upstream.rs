@@ -6,7 +6,9 @@
 
 mod connect;
 mod dial;
+mod dialler;
 mod drain;
+mod failure;
 mod health;
 mod member;
 mod resolve;
@@ -14,24 +16,22 @@ mod socks5;
 mod tls;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicUsize;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
-
 use crate::addr::Target;
 use crate::auth::{Account, Conversation};
-use crate::close::{By, Close, End};
+use crate::close::End;
 use crate::config::{Config, Credentials, PlainHttp, Proxy, Speaks, UpstreamSettings};
 use crate::stream::Stream;
-use crate::sys::socket;
-use crate::wire::answer::Page;
+use failure::{Fault, unauthenticated};
 use member::Member;
 use tls::Tls;
 
 pub use connect::Opened;
+pub use dialler::Dialler;
+pub use failure::Failure;
 
 /// How long a proxy may take to be connected to while there is another one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,60 +69,6 @@ impl Link {
     /// Which of the upstream's proxies it leads to, for [`Upstream::redial`].
     pub fn proxy(&self) -> usize {
         self.member
-    }
-}
-
-/// Why there is no tunnel.
-#[derive(Debug)]
-pub struct Failure {
-    /// For the log.
-    pub close: Close,
-    /// The upstream's status, if it said one.
-    pub status: Option<u16>,
-    /// The upstream's page, for people.
-    pub page: Option<Page>,
-    /// Whether the upstream said that it cannot resolve the name.
-    pub unresolved: bool,
-    /// Whether this machine is out of ports.
-    pub out_of_ports: bool,
-    fault: Fault,
-}
-
-/// Whose fault it is, as far as that decides what is tried next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    /// Nobody else could do better.
-    Final,
-    /// The proxy's: the next one may do better.
-    Proxy,
-    /// The connection had ended before it was used.
-    Stale,
-}
-
-impl Failure {
-    /// Nobody else could do better, as far as is known.
-    pub fn new(close: Close) -> Failure {
-        Failure { close, status: None, page: None, unresolved: false, out_of_ports: false, fault: Fault::Final }
-    }
-
-    fn of_proxy(mut self) -> Failure {
-        self.fault = Fault::Proxy;
-        self
-    }
-
-    /// It must not go on, by our own rules.
-    pub fn rejected(why: std::fmt::Arguments<'_>) -> Failure {
-        Failure::new(Close::because(End::Rejected, By::Us, why))
-    }
-
-    /// The deadline passed.
-    pub fn timeout(doing: &str, limit: Duration) -> Failure {
-        let limit = humantime::format_duration(limit);
-        Failure::new(Close::because(End::Timeout, By::Upstream, format_args!("{doing}: nothing within {limit}")))
-    }
-
-    fn why(&self) -> &str {
-        self.close.error.as_deref().unwrap_or_default()
     }
 }
 
@@ -403,54 +349,5 @@ impl Upstream {
                 connect::Leg::Reconnect => *link = self.redial(link.member).await?,
             }
         }
-    }
-}
-
-/// Credentials that we lack or that were refused.
-fn unauthenticated(addr: SocketAddr, why: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Close::because(End::Auth, By::Upstream, format_args!("{addr}: {why}")))
-}
-
-/// A shortage of ours is not the upstream's fault.
-fn undialled(error: &dial::Undialled) -> Failure {
-    if socket::is_shortage(&error.error) {
-        let mut failure = Failure::new(Close::because(End::Error, By::Us, error));
-        failure.out_of_ports = socket::is_port_shortage(&error.error);
-        return failure;
-    }
-    Failure::new(Close::because(End::Dial, By::Upstream, error)).of_proxy()
-}
-
-/// How sockets are dialled.
-#[derive(Debug)]
-pub struct Dialler {
-    mark: u32,
-    keepalive: Option<Duration>,
-    source: Vec<IpAddr>,
-    turn: AtomicUsize,
-}
-
-impl Dialler {
-    /// Dials as the settings say, from these addresses of this machine; none leaves it to the kernel.
-    pub fn new(config: &Config, source: &[IpAddr]) -> Dialler {
-        let (mark, keepalive) = (config.mark, config.keepalive);
-        Dialler { mark, keepalive, source: source.to_vec(), turn: AtomicUsize::new(0) }
-    }
-
-    /// Connects to an origin itself.
-    ///
-    /// # Errors
-    /// It cannot be reached, or this machine is out of something.
-    pub async fn direct(&self, origin: SocketAddr) -> Result<TcpStream, Failure> {
-        let dialled = dial::any(&[origin], &self.from()).await;
-        dialled.map(|(stream, _)| stream).map_err(|error| undialled(&error))
-    }
-
-    fn from(&self) -> dial::From<'_> {
-        dial::From { mark: self.mark, keepalive: self.keepalive, sources: &self.source, turn: &self.turn }
-    }
-
-    fn is_as(&self, other: &Dialler) -> bool {
-        (self.mark, self.keepalive, &self.source) == (other.mark, other.keepalive, &other.source)
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use super::{Failure, Fault, drain, unauthenticated};
+use super::drain;
+use super::failure::{Failure, Fault, unauthenticated};
 use crate::addr::Target;
 use crate::auth::Conversation;
 use crate::close::{By, Close, End};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::dial::{self, From};
+use super::failure::{Failure, undialled};
 use super::health::{Change, Health};
 use super::resolve::Resolver;
 use super::tls::Tls;
-use super::{Failure, undialled};
 use crate::close::{By, Close, End};
 use crate::config::{Proxy, Speaks};
 use crate::stream::Stream;
