@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::auth::Account;
 use crate::config::{Command, Config, Credentials, Scheme, Secret, UpstreamHost};
+use crate::sys::socket;
 
 /// What a session would hand over.
 struct Setup {
