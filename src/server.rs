@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::session::{self, Gateway, Setup};
@@ -102,17 +103,24 @@ fn listen(config: &Config) -> Result<TcpListener, String> {
 /// An upstream that is this very listener would feed us our own tunnels.
 async fn check_upstreams(setup: &Setup) -> Result<(), String> {
     let port = setup.config.local_port;
-    for (upstream, settings) in setup.upstreams.iter().zip(&setup.config.upstreams) {
-        let Ok(answers) = tokio::time::timeout(FIRST_ANSWER, upstream.addresses()).await else {
-            let name = upstream.name();
+    let mut asked = JoinSet::new();
+    for (upstream, settings) in setup.upstreams.iter().cloned().zip(&setup.config.upstreams) {
+        let place = settings.place.clone();
+        asked.spawn(async move {
+            let answers = tokio::time::timeout(FIRST_ANSWER, upstream.addresses()).await;
+            (place, answers.map_err(|_| upstream.name().clone()))
+        });
+    }
+    for (place, answers) in asked.join_all().await {
+        let answers = answers.unwrap_or_else(|name| {
             tracing::warn!("upstream {name}: a proxy's name is still being resolved; going on, it is asked for again");
-            continue;
-        };
+            Vec::new()
+        });
         for (proxy, answer) in answers {
             match answer {
                 Ok(addrs) => {
                     if let Some(own) = addrs.iter().find(|a| a.port() == port && origin::is_local(a.ip())) {
-                        return Err(format!("{} {proxy}: {own} is this very listener", settings.place));
+                        return Err(format!("{place} {proxy}: {own} is this very listener"));
                     }
                 }
                 Err(error) => tracing::warn!("{error}; going on, it is asked for again with each connection"),

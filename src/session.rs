@@ -24,7 +24,7 @@ use crate::relay::Limits;
 use crate::sniff::{self, Prefix};
 use crate::stream::Stream;
 use crate::sys::{origin, socket};
-use crate::upstream::{Failure, Opened};
+use crate::upstream::{Deadline, Failure, Opened};
 use crate::wire::alert::{self, Alert};
 use crate::wire::answer;
 use crate::wire::http::{H2_PREFACE, is_head};
@@ -155,7 +155,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
 
     flow.stage = Stage::Dial;
     let limit = config.dial_timeout;
-    let started = Instant::now();
+    let deadline = Deadline::after(limit);
     let opening = async {
         let (outcome, took) = match dialled {
             Some(dialled) => dialled,
@@ -182,7 +182,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         let target = flow.target().expect("the origin is known");
         tracing::debug!("{} to {origin}: CONNECT {target} goes to {}", flow.client, link.addr);
         let page = heard.protocol == Protocol::Http;
-        let opened = upstream.open(link, &target, page, limit.saturating_sub(started.elapsed())).await;
+        let opened = upstream.open(link, &target, page, deadline).await;
         flow.connect = Some(asked.elapsed());
         match opened {
             Ok((link, opened)) => {
@@ -200,7 +200,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         // a client that is gone needs no tunnel, even if it is ready now
         biased;
         left = sniff::watch(&client, &mut prefix) => return Err(left),
-        outcome = tokio::time::timeout(limit, opening) => outcome,
+        outcome = tokio::time::timeout_at(deadline.until, opening) => outcome,
     };
     let failure = match outcome {
         Ok(Ok(Way::Opened(stream, opened))) => {
@@ -266,6 +266,7 @@ fn news(protocol: Protocol, prefix: &[u8], failure: &Failure, target: &Target<'_
             let why = failure.close.error.as_deref().unwrap_or_default();
             let why = match failure.close.end {
                 End::Rejected => why.to_owned(),
+                _ if failure.direct => format!("no connection to {target}: {why}"),
                 _ => format!("no tunnel to {target} through the upstream proxy: {why}"),
             };
             Some(answer::response(status, &why, failure.page.as_ref(), is_head(prefix)))

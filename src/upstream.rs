@@ -31,7 +31,7 @@ use tls::Tls;
 
 pub use connect::Opened;
 pub use dialler::Dialler;
-pub use failure::Failure;
+pub use failure::{Deadline, Failure};
 
 /// How long a proxy may take to be connected to while there is another one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -161,9 +161,9 @@ impl Upstream {
         mut link: Link,
         target: &Target<'_>,
         page: bool,
-        deadline: Duration,
+        deadline: Deadline,
     ) -> Result<(Link, Opened), Failure> {
-        let until = tokio::time::Instant::now() + deadline;
+        let Deadline { until, limit } = deadline;
         let mut left = self.order();
         let mut may_be_stale = link.since.elapsed() > UNUSED;
         loop {
@@ -177,7 +177,7 @@ impl Upstream {
                 }
                 Ok(Err(failure)) => failure,
                 Err(_) => {
-                    let failure = Failure::timeout(&format!("{}: reply to CONNECT", link.addr), deadline);
+                    let failure = Failure::timeout(&format!("{}: reply to CONNECT", link.addr), limit);
                     member.was_silent(failure.why());
                     return Err(failure);
                 }
@@ -201,7 +201,7 @@ impl Upstream {
             drop(link);
             link = match tokio::time::timeout_at(until, self.dial_one(&left)).await {
                 Ok(dialled) => dialled?,
-                Err(_) => return Err(Failure::timeout(&format!("dial {}", self.name), deadline)),
+                Err(_) => return Err(Failure::timeout(&format!("dial {}", self.name), limit)),
             };
         }
     }

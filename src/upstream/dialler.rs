@@ -32,7 +32,7 @@ impl Dialler {
     /// It cannot be reached, or this machine is out of something.
     pub async fn direct(&self, origin: SocketAddr) -> Result<TcpStream, Failure> {
         let dialled = dial::any(&[origin], &self.from()).await;
-        dialled.map(|(stream, _)| stream).map_err(|error| undialled(&error))
+        dialled.map(|(stream, _)| stream).map_err(|error| Failure { direct: true, ..undialled(&error) })
     }
 
     /// Who dials.

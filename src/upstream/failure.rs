@@ -22,7 +22,25 @@ pub struct Failure {
     pub unresolved: bool,
     /// Whether this machine is out of ports.
     pub out_of_ports: bool,
+    /// Whether no upstream was concerned.
+    pub direct: bool,
     pub(super) fault: Fault,
+}
+
+/// How long something may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// When it is over.
+    pub until: tokio::time::Instant,
+    /// The time that was given, for people.
+    pub limit: Duration,
+}
+
+impl Deadline {
+    /// So long from now on.
+    pub fn after(limit: Duration) -> Deadline {
+        Deadline { until: tokio::time::Instant::now() + limit, limit }
+    }
 }
 
 /// Whose fault it is, as far as that decides what is tried next.
@@ -39,7 +57,15 @@ pub(super) enum Fault {
 impl Failure {
     /// Nobody else could do better, as far as is known.
     pub fn new(close: Close) -> Failure {
-        Failure { close, status: None, page: None, unresolved: false, out_of_ports: false, fault: Fault::Final }
+        Failure {
+            close,
+            status: None,
+            page: None,
+            unresolved: false,
+            out_of_ports: false,
+            direct: false,
+            fault: Fault::Final,
+        }
     }
 
     /// The next proxy may do better.
