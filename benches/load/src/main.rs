@@ -9,6 +9,7 @@ mod json;
 mod net;
 mod options;
 mod ping;
+mod web;
 mod wire;
 mod world;
 
@@ -24,6 +25,8 @@ const USAGE: &str = "usage:
   hpbench-load short   --to ADDR:PORT [--conns N] [--seconds S | --count N] [--talk tls|http]
   hpbench-load idle    --to ADDR:PORT --count N [--conns N] [--seconds S]
       opens --count tunnels, --conns at once, prints how it went, holds them for S seconds or until its input closes
+  hpbench-load web     --to ADDR:PORT [--conns N] [--seconds S] [--form origin|absolute] [--each 1]
+      requests on connections that are kept, or with --each 1 on one for each
   all but world: [--watch LABEL=PID[,PID...]]... adds the CPU that these used; one JSON object on a line (idle: two)";
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn run(what: &str, options: &Options) -> Result<(), String> {
         "ping" => ping::run(options),
         "short" => dialogue::short(options),
         "idle" => dialogue::idle(options),
+        "web" => web::run(options),
         _ => Err(USAGE.to_owned()),
     }
 }

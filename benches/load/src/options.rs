@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::cpu::Watch;
-use crate::wire::Talk;
+use crate::wire::{Form, Talk};
 
 /// What was asked for; absent options have the defaults of the usage text's scenarios.
 pub struct Options {
@@ -14,6 +14,9 @@ pub struct Options {
     pub count: Option<u64>,
     pub size: usize,
     pub talk: Talk,
+    pub form: Form,
+    /// requests on a connection; 0 is no limit
+    pub each: usize,
     pub watch: Watch,
     seconds: Option<f64>,
 }
@@ -28,6 +31,8 @@ impl Options {
             count: None,
             size: 64,
             talk: Talk::Tls,
+            form: Form::Origin,
+            each: 0,
             watch: Watch::default(),
             seconds: None,
         };
@@ -44,6 +49,8 @@ impl Options {
                 "size" => options.size = number(&value)?,
                 "seconds" => options.seconds = Some(number(&value)?),
                 "talk" => options.talk = Talk::named(&value)?,
+                "form" => options.form = Form::named(&value)?,
+                "each" => options.each = number(&value)?,
                 "watch" => options.watch.add(&value)?,
                 _ => return Err(format!("--{key}: no such option")),
             }

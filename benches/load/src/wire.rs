@@ -1,6 +1,7 @@
 //! What client and origin say to each other, on any port, with or without a CONNECT before it. The first byte decides:
 //! - `0x16`: a TLS-sized exchange: a real ClientHello, 3000 bytes back, 80, 300 back; the client closes
 //! - `G`: an HTTP GET and a 3 KB answer; the client closes
+//! - `GET http:`: requests to a proxy, one after the other, a 1 KB answer to each; it closes where the request says so
 //! - `0x00` and a mode: the origin answers one byte, `READY`, which tells the client that the tunnel is open; then
 //!   `Down`: 8 bytes (LE) of milliseconds; the origin sends for as long and ends the stream
 //!   `Up`: bytes until the client ends its side; the origin answers how many, 8 bytes (LE)
@@ -24,6 +25,8 @@ pub const PAGE: &[u8] = &{
     assert!(head.len() + 2933 == page.len());
     page
 };
+/// What a request for a page gets from a proxy that plays the origin.
+pub const LEAF: &[u8] = &[b'.'; 1024];
 pub const OPENED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 pub const READY: u8 = b'k';
 
@@ -61,6 +64,25 @@ impl Talk {
             "tls" => Ok(Self::Tls),
             "http" => Ok(Self::Http),
             _ => Err(format!("--talk {word}: neither tls nor http")),
+        }
+    }
+}
+
+/// How a request names what it is for.
+#[derive(Clone, Copy)]
+pub enum Form {
+    /// As to an origin.
+    Origin,
+    /// As to a proxy.
+    Absolute,
+}
+
+impl Form {
+    pub fn named(word: &str) -> Result<Self, String> {
+        match word {
+            "origin" => Ok(Self::Origin),
+            "absolute" => Ok(Self::Absolute),
+            _ => Err(format!("--form {word}: neither origin nor absolute")),
         }
     }
 }

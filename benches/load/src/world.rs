@@ -11,11 +11,17 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::{Backlog, MsgFlags, listen, recv, send, setsockopt, sockopt};
 
 use crate::bulk::{CHUNK, Pages, discard};
-use crate::wire::{FINISH, FLIGHT, Mode, OPENED, OURS, PAGE, READY, TICKET, head_len, tls_record_len};
+use crate::wire::{FINISH, FLIGHT, LEAF, Mode, OPENED, OURS, PAGE, READY, TICKET, head_len, tls_record_len};
 
 /// Tokens below it are listeners.
 const FIRST_PEER: usize = 1000;
 const STDIN: u64 = u64::MAX;
+/// Begins a request to a proxy.
+const ABSOLUTE: &[u8] = b"GET http:";
+const NEXT_LEAF: [u8; 67 + LEAF.len()] =
+    leaf(*b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1024\r\n\r\n");
+const LAST_LEAF: [u8; 86 + LEAF.len()] =
+    leaf(*b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1024\r\nConnection: close\r\n\r\n");
 /// An opening line is shorter.
 const LONGEST: usize = 64 << 10;
 
@@ -32,6 +38,8 @@ enum Stage {
     /// inside the tunnel, or without one
     Opened,
     TlsFinish,
+    /// a proxy that plays the origin: requests in absolute form
+    Web,
     DownFor,
     Down {
         until: Instant,
@@ -182,6 +190,9 @@ impl Peer {
                         }
                         None => break,
                     },
+                    // enough to tell it from a request to an origin
+                    Some(b'G') if self.held.len() < ABSOLUTE.len() => break,
+                    Some(b'G') if self.held.starts_with(ABSOLUTE) => (0, Stage::Web),
                     _ => (0, Stage::Opened),
                 },
                 Stage::Opened => match self.held[..] {
@@ -211,6 +222,17 @@ impl Peer {
                     }
                     [] | [OURS] => break,
                     _ => return Err(Errno::EPROTO),
+                },
+                Stage::Web => match head_len(&self.held) {
+                    Some(head) => {
+                        let last = asks_to_close(&self.held[..head]);
+                        self.say(if last { &LAST_LEAF } else { &NEXT_LEAF })?;
+                        if last {
+                            return Ok(Next::Leave);
+                        }
+                        (head, Stage::Web)
+                    }
+                    None => break,
                 },
                 Stage::TlsFinish if self.held.len() >= FINISH.len() => {
                     self.say(TICKET)?;
@@ -263,6 +285,22 @@ impl Peer {
             _ => Err(Errno::ENOBUFS),
         }
     }
+}
+
+/// A head and the page behind it.
+const fn leaf<const HEAD: usize, const ALL: usize>(head: [u8; HEAD]) -> [u8; ALL] {
+    assert!(HEAD + LEAF.len() == ALL);
+    let mut whole = [LEAF[0]; ALL];
+    let mut at = 0;
+    while at < HEAD {
+        whole[at] = head[at];
+        at += 1;
+    }
+    whole
+}
+
+fn asks_to_close(head: &[u8]) -> bool {
+    head.split(|&b| b == b'\n').any(|line| line.to_ascii_lowercase().starts_with(b"connection: close"))
 }
 
 /// `None` where the call would have had to wait.

@@ -24,7 +24,12 @@ pub struct Launch {
 impl Launch {
     /// A run with these flags, on the lab's port.
     pub fn new(flags: &str) -> Self {
-        let own = format!("{} -local-port {PORT} {flags}", env!("CARGO_BIN_EXE_handyproxy"));
+        Self::words(&format!("-local-port {PORT} {flags}"))
+    }
+
+    /// A run with these words and nothing else.
+    pub fn words(line: &str) -> Self {
+        let own = format!("{} {line}", env!("CARGO_BIN_EXE_handyproxy"));
         Self { words: words(&own) }
     }
 

@@ -1,0 +1,95 @@
+//! handyproxy.conf(5): every key of the file and no other, every file that it shows, and what it shows of the program.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use handyproxy::config;
+
+use super::examples::Examples;
+use super::help::{DEBUG_FLAG, SWITCHES, defaults};
+use super::page::Page;
+use super::source;
+
+pub(super) const MAN: &str = "man/handyproxy.conf.5";
+/// The tables of the file, and the sections that describe their keys.
+const TABLES: [(&str, &str); 3] = [("", "TOP LEVEL"), ("upstream", "UPSTREAMS"), ("route", "ROUTES")];
+
+#[test]
+fn the_page_has_every_key_of_the_file_and_no_other() {
+    let page = Page::read(MAN);
+    for (table, section) in TABLES {
+        let documented = page.items(section, "Cm").into_iter().map(|item| item.name);
+        let wanted = config::keys().into_iter().filter(|(of, key)| *of == table && *key != DEBUG_FLAG);
+        let wanted = wanted.map(|(_, key)| key.to_owned());
+        let (documented, wanted): (BTreeSet<String>, BTreeSet<String>) = (documented.collect(), wanted.collect());
+        assert!(wanted.len() > 3, "{table:?}: {wanted:?}");
+        assert_eq!(documented, wanted, "in {section}");
+    }
+    let known: BTreeSet<&str> = config::keys().into_iter().map(|(table, _)| table).collect();
+    assert_eq!(known, TABLES.iter().map(|(table, _)| *table).collect(), "a table is not described");
+}
+
+#[test]
+fn every_flag_is_a_key_of_the_top_level_with_its_default() {
+    let described = Page::read(MAN).items("TOP LEVEL", "Cm");
+    let described: BTreeMap<String, Option<String>> =
+        described.into_iter().map(|item| (item.name.clone(), item.default())).collect();
+    assert_eq!(described, defaults(&[&SWITCHES[..], &["config"]].concat()));
+}
+
+#[test]
+fn every_file_of_the_page_is_understood() {
+    let examples = Examples::of(&Page::read(MAN).blocks());
+    assert!(examples.names().len() > 5, "{:?}", examples.names());
+    for name in examples.names() {
+        let told = examples.tells(&["check", "-config", name]);
+        assert!(!told.contains("secret"), "{name}: a password is shown: {told}");
+    }
+}
+
+/// `$ command`, and what it prints.
+#[test]
+fn the_dialogues_of_the_page_are_those_of_the_program() {
+    let page = Page::read(MAN);
+    let examples = Examples::of(&page.blocks());
+    let mut count = 0;
+    for block in page.blocks() {
+        for dialogue in block.split("$ handyproxy ").skip(1) {
+            let (command, shown) = dialogue.split_once('\n').expect("a line");
+            let told = examples.tells(&command.split_whitespace().collect::<Vec<_>>());
+            assert!(is_shown(&told, shown), "{command} tells\n{told}\nand not\n{shown}");
+            count += 1;
+        }
+    }
+    assert!(count > 0);
+}
+
+#[test]
+fn the_mistakes_of_the_page_stand_in_the_program() {
+    let program = source(Path::new("src"));
+    let page = Page::read(MAN).section("DIAGNOSTICS");
+    let mistakes: Vec<&str> = page.iter().filter_map(|line| line.strip_prefix(".It ")).collect();
+    let mut count = 0;
+    for mistake in mistakes {
+        // capital letters stand for something
+        for part in mistake.split(|c: char| c.is_uppercase()).filter(|part| part.len() > 3) {
+            assert!(program.contains(part), "no {part:?} in src, of {mistake:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 1);
+}
+
+/// Whether this was told; three dots stand for lines that are left out.
+fn is_shown(told: &str, shown: &str) -> bool {
+    let parts: Vec<&str> = shown.split("...\n").collect();
+    let [first, middle @ .., last] = &parts[..] else { return told == shown };
+    let Some(mut rest) = told.strip_prefix(first).and_then(|rest| rest.strip_suffix(last)) else { return false };
+    for part in middle {
+        match rest.split_once(part) {
+            Some((_, behind)) => rest = behind,
+            None => return false,
+        }
+    }
+    true
+}
