@@ -171,32 +171,12 @@ impl Conversation {
         uri: &str,
         asked: &[&[u8]],
     ) -> Result<Option<Zeroizing<String>>, Refusal> {
-        if asked.is_empty() {
-            return self.unasked(method, uri).await;
+        let answer =
+            if asked.is_empty() { self.unasked(method, uri).await } else { self.asked(method, uri, asked).await };
+        if let Err(refusal @ (Refusal::Unable(_) | Refusal::NotOffered { .. })) = &answer {
+            self.account.lockout.missing(&self.proxy, refusal);
         }
-        let offers: Vec<Challenge<'_>> = asked.iter().flat_map(|value| challenges(value)).collect();
-        match std::mem::replace(&mut self.state, State::Begun) {
-            State::Told(Scheme::Digest) => {
-                // a nonce grows old, which says nothing about the password
-                let stale = Digest::best(&offers).is_some_and(|digest| digest.is_stale());
-                if !(stale || self.old_nonce) {
-                    return Err(self.wrong(&offers));
-                }
-            }
-            State::Told(_) | State::Bound => return Err(self.wrong(&offers)),
-            State::Ntlm(sent) => {
-                if let Some(token) = token(&offers, "ntlm") {
-                    let token = token.map_err(Refusal::Unable)?;
-                    return self.prove(&sent, &token).map(Some);
-                }
-            }
-            State::Negotiate(negotiate) => match token(&offers, "negotiate") {
-                Some(token) => return self.negotiate(negotiate, token.map_err(Refusal::Unable)?).await.map(Some),
-                None => return Err(self.wrong(&offers)),
-            },
-            State::Begun => {}
-        }
-        self.choose(method, uri, &offers).await
+        answer
     }
 
     /// Whether the next request has to go over the same connection as the last one.
@@ -236,6 +216,33 @@ impl Conversation {
     pub fn refused(&mut self) {
         self.account.lockout.refused(&self.proxy, &self.account.who());
         self.turn = None;
+    }
+
+    /// What is said to a 407.
+    async fn asked(&mut self, method: &str, uri: &str, asked: &[&[u8]]) -> Result<Option<Zeroizing<String>>, Refusal> {
+        let offers: Vec<Challenge<'_>> = asked.iter().flat_map(|value| challenges(value)).collect();
+        match std::mem::replace(&mut self.state, State::Begun) {
+            State::Told(Scheme::Digest) => {
+                // a nonce grows old, which says nothing about the password
+                let stale = Digest::best(&offers).is_some_and(|digest| digest.is_stale());
+                if !(stale || self.old_nonce) {
+                    return Err(self.wrong(&offers));
+                }
+            }
+            State::Told(_) | State::Bound => return Err(self.wrong(&offers)),
+            State::Ntlm(sent) => {
+                if let Some(token) = token(&offers, "ntlm") {
+                    let token = token.map_err(Refusal::Unable)?;
+                    return self.prove(&sent, &token).map(Some);
+                }
+            }
+            State::Negotiate(negotiate) => match token(&offers, "negotiate") {
+                Some(token) => return self.negotiate(negotiate, token.map_err(Refusal::Unable)?).await.map(Some),
+                None => return Err(self.wrong(&offers)),
+            },
+            State::Begun => {}
+        }
+        self.choose(method, uri, &offers).await
     }
 
     /// What is said before anybody asks: nothing, unless there is only one thing to say.

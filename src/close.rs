@@ -102,8 +102,8 @@ impl End {
     pub fn weight(self) -> Weight {
         match self {
             End::Done | End::Reset | End::Left | End::Idle | End::HalfClosed | End::Drained => Weight::Info,
-            // an upstream that refuses us has a line of its own
-            End::Auth | End::BadRequest => Weight::Info,
+            // an upstream that refuses us has a line of its own, and a route does what it is for
+            End::Auth | End::BadRequest | End::Rejected => Weight::Info,
             End::Panic | End::Error => Weight::Error,
             _ => Weight::Warn,
         }

@@ -217,8 +217,8 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         Ok(Err(failure)) => failure,
         Err(_) => Failure::timeout(late(flow, &setup, decision.via).as_str(), limit),
     };
-    if failure.out_of_ports {
-        gateway.out_of_ports(&failure);
+    if let Some(addr) = failure.out_of_ports {
+        gateway.out_of_ports(addr);
     }
     flow.status = failure.status;
     let target = flow.target().expect("the origin is known");

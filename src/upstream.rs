@@ -92,8 +92,12 @@ impl Upstream {
         })
     }
 
-    /// Whether it would be the same if it were made of these settings; where they stand does not count.
+    /// Whether it would be the same if it were made of these settings; where they stand does not count. One whose
+    /// credentials are held is not: whoever reads the settings again may have seen to them, in a keytab for example.
     pub fn is_as(&self, settings: &UpstreamSettings, config: &Config) -> bool {
+        if self.account.held().is_some() {
+            return false;
+        }
         let place = self.settings.place.clone();
         self.settings == UpstreamSettings { place, ..settings.clone() }
             && self.dialler.is_as(&Dialler::new(config, &settings.source))

@@ -30,6 +30,8 @@ struct State {
     worked: Option<Scheme>,
     trying: bool,
     hold: Option<Hold>,
+    /// When it was last told that there are no credentials to try.
+    told: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -111,6 +113,17 @@ impl Lockout {
         let name = &self.name;
         let length = humantime::format_duration(length);
         tracing::warn!("upstream {name}: credentials refused by {proxy}: {why}; no more tries for {length}");
+    }
+
+    /// There are none to try: no ticket, or nothing that the upstream wants. Told once in a while.
+    pub(super) fn missing(&self, proxy: &str, why: &dyn std::fmt::Display) {
+        let mut state = self.state();
+        let now = Instant::now();
+        if state.told.is_some_and(|told| now.duration_since(told) < FIRST_HOLD) {
+            return;
+        }
+        state.told = Some(now);
+        tracing::warn!("upstream {}: no credentials for {proxy}: {why}", self.name);
     }
 
     /// For how much longer they are not tried.

@@ -20,7 +20,7 @@ pub fn shown(config: &Config, remark: impl Fn(&Proxy) -> String) -> String {
             // an upstream without a name gets one, so that what is shown is whole
             "upstream-proxy" => quoted(shown_name(&config.upstreams[config.default_upstream])),
             "verify-name" => config.verify_name.to_string(),
-            _ if is_switch => value.clone(),
+            _ if is_switch || value.parse::<i64>().is_ok() => value.clone(),
             _ => quoted(value),
         };
         let _ = writeln!(text, "{name} = {value}");
@@ -96,7 +96,7 @@ fn section(text: &mut String, upstream: &UpstreamSettings, remark: impl Fn(&Prox
 
 /// Its name, or one for what has none.
 fn shown_name(upstream: &UpstreamSettings) -> &str {
-    if upstream.is_named() { &upstream.name } else { "default" }
+    if upstream.is_named() { &upstream.name } else { "upstream-proxy" }
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

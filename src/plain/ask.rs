@@ -53,7 +53,7 @@ impl Exchange<'_, '_> {
             self.talk.flow.status = Some(reply.status);
             let conversation = self.talk.link.as_mut().and_then(|link| link.conversation.as_mut());
             match (reply.status, conversation) {
-                (407, None) => return Err(Stop::auth(self.addr(), unanswerable(&reply.challenges))),
+                (407, None) => return Err(Stop::refused(self.addr(), unanswerable(&reply.challenges))),
                 (407, Some(_)) => self.challenged(reply, &mut tries).await?,
                 (_, Some(conversation)) => {
                     conversation.accepted();

@@ -30,6 +30,10 @@ impl Stop {
         Stop::page(End::Auth, By::Upstream, 502, format!("{addr}: {why}"))
     }
 
+    pub(super) fn refused(addr: SocketAddr, why: impl std::fmt::Display) -> Stop {
+        Stop::page(End::Refused, By::Upstream, 502, format!("{addr}: {why}"))
+    }
+
     pub(super) fn undialled(failure: Failure) -> Stop {
         let status = match failure.close.end {
             End::Timeout => 504,

@@ -74,6 +74,8 @@ fn write(flow: &Flow, close: &Close, setup: &Setup) {
                 stage = %flow.stage,
                 status = flow.status,
                 error = close.error.as_deref(),
+                verified = flow.verified.filter(|agrees| !agrees).map(|_| "no"),
+                requests = (flow.requests > 0).then_some(flow.requests),
                 up = flow.up,
                 down = flow.down,
                 "{line}"

@@ -8,7 +8,7 @@ use crate::config::{Config, Via};
 use crate::route::{Routes, Verifier};
 use crate::stats::{Gate, Pass, Stats};
 use crate::sys::limits;
-use crate::upstream::{Dialler, Failure, Upstream};
+use crate::upstream::{Dialler, Upstream};
 
 /// What all sessions of a process share.
 #[derive(Debug)]
@@ -51,16 +51,14 @@ impl Gateway {
     }
 
     /// Counts and tells that all ports towards a proxy or an origin are taken.
-    pub(super) fn out_of_ports(&self, failure: &Failure) {
+    pub(super) fn out_of_ports(&self, addr: SocketAddr) {
         self.stats.out_of_ports();
         if self.ports.pass(Instant::now()) == Pass::HoldBack {
             return;
         }
         let range = limits::port_range().map(|[first, last]| format!(" (now {first}-{last})")).unwrap_or_default();
-        let why = failure.close.error.as_deref().unwrap_or_default();
-        tracing::error!(
-            "out of local ports: {why}; add addresses to \"source\" or widen net.ipv4.ip_local_port_range{range}"
-        );
+        let remedy = "add addresses to \"source\" or widen net.ipv4.ip_local_port_range";
+        tracing::error!("out of local ports towards {addr}; {remedy}{range}");
     }
 
     /// From now on sessions begin with this.

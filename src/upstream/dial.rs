@@ -54,7 +54,7 @@ impl From<'_> {
 /// Why an address could not be connected to.
 #[derive(Debug)]
 pub(super) struct Undialled {
-    addr: SocketAddr,
+    pub(super) addr: SocketAddr,
     pub(super) error: io::Error,
 }
 

@@ -20,8 +20,8 @@ pub struct Failure {
     pub page: Option<Page>,
     /// Whether the upstream said that it cannot resolve the name.
     pub unresolved: bool,
-    /// Whether this machine is out of ports.
-    pub out_of_ports: bool,
+    /// Towards where this machine is out of ports, if it is.
+    pub out_of_ports: Option<SocketAddr>,
     /// Whether no upstream was concerned.
     pub direct: bool,
     pub(super) fault: Fault,
@@ -62,7 +62,7 @@ impl Failure {
             status: None,
             page: None,
             unresolved: false,
-            out_of_ports: false,
+            out_of_ports: None,
             direct: false,
             fault: Fault::Final,
         }
@@ -100,7 +100,7 @@ pub(super) fn unauthenticated(addr: SocketAddr, why: &dyn fmt::Display) -> Failu
 pub(super) fn undialled(error: &Undialled) -> Failure {
     if socket::is_shortage(&error.error) {
         let mut failure = Failure::new(Close::because(End::Error, By::Us, error));
-        failure.out_of_ports = socket::is_port_shortage(&error.error);
+        failure.out_of_ports = socket::is_port_shortage(&error.error).then_some(error.addr);
         return failure;
     }
     Failure::new(Close::because(End::Dial, By::Upstream, error)).of_proxy()

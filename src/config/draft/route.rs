@@ -1,7 +1,7 @@
 //! One `[[route]]`.
 
 use super::super::file::{Key, Section};
-use super::super::values::switch;
+use super::super::values::{parts, switch};
 use super::super::{DialBy, Mistake, Route, Via};
 use super::{mistake, text, unknown};
 use crate::pattern::Pattern;
@@ -43,7 +43,8 @@ pub(super) fn read(section: &Section, names: &[&str], verify_name: bool) -> Resu
 /// All entries of a list; an entry that is wrong is told with those before it.
 fn patterns(key: &Key, parse: fn(&str) -> Result<Pattern, String>) -> Result<Vec<Pattern>, String> {
     let texts = key.texts.as_ref().map_err(Clone::clone)?;
-    let (good, bad): (Vec<_>, Vec<_>) = texts.iter().map(|text| parse(text)).partition(Result::is_ok);
+    let entries = texts.iter().flat_map(|text| parts(text));
+    let (good, bad): (Vec<_>, Vec<_>) = entries.map(parse).partition(Result::is_ok);
     if !bad.is_empty() {
         return Err(bad.into_iter().filter_map(Result::err).collect::<Vec<_>>().join("; "));
     }

@@ -66,7 +66,9 @@ impl UpstreamDraft {
             "password-file" => {
                 self.password_file = (!text.is_empty()).then(|| permissions::find(text, &self.folder));
             }
-            "keytab" => self.keytab = path(&self.folder),
+            "keytab" => {
+                self.keytab = (!text.is_empty()).then(|| permissions::find(text, &self.folder));
+            }
             "ca" => self.ca = path(&self.folder),
             "plain-http" => self.plain_http = plain_http(text)?,
             "probe" => self.probe = span(text)?,
@@ -216,10 +218,11 @@ impl UpstreamDraft {
         if self.keytab.is_some() && !has(Scheme::Negotiate) {
             whys.push(("keytab", "is of use to negotiate only".to_owned()));
         }
-        if let Some(keytab) = &self.keytab
-            && let Err(error) = std::fs::File::open(keytab)
-        {
-            whys.push(("keytab", format!("{}: {error}", keytab.display())));
+        if let Some(keytab) = &self.keytab {
+            match std::fs::File::open(keytab) {
+                Ok(_) => whys.extend(permissions::exposed(keytab).map(|why| ("keytab", why))),
+                Err(error) => whys.push(("keytab", format!("{}: {error}", keytab.display()))),
+            }
         }
         let file = self.password_file.clone();
         let file = file.or_else(|| permissions::credential(&format!("{}.password", self.name)));
