@@ -52,6 +52,11 @@ impl Launch {
         self.under(wrapper)
     }
 
+    /// Gives it a variable of its environment.
+    pub fn with_variable(self, name: &str, value: &str) -> Self {
+        self.under(vec!["env".to_owned(), format!("{name}={value}")])
+    }
+
     /// Starts it here and waits until it listens.
     pub fn start(self, ns: &Netns) -> Daemon {
         let daemon = self.start_unheard(ns);
