@@ -1,4 +1,4 @@
-"""A CONNECT proxy that wants NTLM and verifies NTLMv2: ntlm_proxy.py PORT keeps|bare|every
+"""A CONNECT proxy that wants NTLM and verifies NTLMv2: ntlm_proxy.py PORT none|bare|every
 
 The second word is which 407s end the connection: none, those that carry no challenge, or every one. NTLM_USER_FILE holds who
 may pass, as DOMAIN:USER:PASSWORD.
@@ -22,7 +22,7 @@ class Doorman:
         self.acceptor = None
 
     def ask(self, request):
-        self.closes = sys.argv[2] != "keeps"
+        self.closes = sys.argv[2] != "none"
         scheme, token = request.credentials()
         if scheme.upper() not in ("NTLM", "NEGOTIATE"):
             self.note = scheme or "none"

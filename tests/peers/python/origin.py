@@ -3,6 +3,7 @@
     GET  /fields    the request line and the fields, as they came
     GET  /204, /304 a response without a body
     GET  /chunked   two chunks and a trailer
+    GET  /hints     103 and then 200
     GET  /zeros/N   so many zero bytes
     POST /hash      the length and the SHA-256 of the body
     POST /early     413 before any of the body was read
@@ -28,6 +29,9 @@ class Origin(http.server.BaseHTTPRequestHandler):
             self.send_header("Trailer", "X-Sum")
             self.end_headers()
             self.wfile.write(b"4\r\nfour\r\n3\r\nsix\r\n0\r\nX-Sum: 7\r\n\r\n")
+        elif self.path == "/hints":
+            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")
+            self.answer(200, "hinted")
         elif self.path.startswith("/zeros/"):
             self.zeros(int(self.path.removeprefix("/zeros/")))
         else:

@@ -50,7 +50,7 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// Programs of our own in Python, and the libraries that they use: where every program sees them, as any user.
-pub(crate) const PYTHON: &str = "/run/python/bin/python3 /run/scripts";
+pub(crate) const PYTHON: &str = "/run/python/bin/python3 -B /run/scripts";
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/python");
 // tests/run makes it

@@ -13,7 +13,7 @@ pub(crate) struct Squid {
 }
 
 /// A line of its record.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Request {
     /// The address and port that asked: one for each connection.
     pub(crate) peer: String,
@@ -58,9 +58,9 @@ impl Squid {
         });
     }
 
-    /// Its record so far. A tunnel is written down when it has ended.
+    /// Its record so far, without connections that never asked. A tunnel is written down when it has ended.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.record().lines().map(request).collect()
+        self.record().lines().map(request).filter(|request| request.method != "-").collect()
     }
 
     /// Waits until it has so many requests on record, and returns them; there must not be more.

@@ -9,6 +9,7 @@ use super::resolver::Resolver;
 use super::scratch::Scratch;
 use super::{CLIENT_HOSTS, GATEWAY_HOSTS, UPSTREAM_HOSTS, V4, V6, assert_same};
 use crate::lab::support::daemon::{Daemon, Launch};
+use crate::lab::support::eventually;
 use crate::lab::support::journal::SessionLine;
 use crate::lab::support::topology::Topology;
 
@@ -102,6 +103,14 @@ impl Stage {
         let outcome = self.client(&format!("curl -sSf4 --cacert $CA {site}/page.html")).outcome();
         assert!(!outcome.status.success(), "{site} was reached");
         outcome.err
+    }
+
+    /// Waits until something listens at this address beyond the gateway.
+    pub(crate) fn listens(&self, at: &str) {
+        eventually(|| {
+            let listening = self.net.upstream.run("ss -Htnl");
+            if listening.contains(&format!(" {at} ")) { Ok(()) } else { Err(format!("nothing at {at}:\n{listening}")) }
+        });
     }
 
     fn with_ca(&self, line: &str) -> String {

@@ -93,7 +93,7 @@ pub(crate) fn tinyproxy(stage: &Stage, more: &str) -> Service {
 
 /// cntlm on the gateway, with more lines in its configuration.
 pub(crate) fn cntlm(stage: &Stage, more: &str) -> Service {
-    let own = "Username ada\nDomain BENCH\nPassword geheim\nListen 127.0.0.1:3128\n";
+    let own = "Username ada\nDomain BENCH\nPassword geheim-ada\nListen 127.0.0.1:3128\n";
     stage.scratch().write("cntlm.conf", format!("{own}{more}\n"));
     let line = format!("cntlm -f -c {}/cntlm.conf", stage.scratch().root());
     Program::new(&line, &stage.net.gateway, stage.scratch(), "hosts.gateway").serve("Cntlm ready")
