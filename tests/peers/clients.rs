@@ -1,7 +1,8 @@
 //! Client programs of every kind, none of which knows that there is a proxy, through squid.
 
 use crate::lab::support::each_row;
-use crate::world::origin::{publish_code, publish_package};
+use crate::world::apt::Apt;
+use crate::world::origin::publish_code;
 use crate::world::upstream::Kind;
 use crate::world::{V4, V6, World, assert_same, certificates};
 
@@ -24,7 +25,9 @@ fn curl_speaks_every_version_of_http_and_tls() {
             let line = format!("curl -sSf {options} --cacert $CA https://www.bench.example/seen");
             let seen = world.client(&line).text();
             assert_eq!(seen, format!("{spoken} www.bench.example"));
-            world.tls_session("www.bench.example");
+            // over HTTP/1.0 it does not wait for the close_notify, which a RST then answers: end=done is not certain
+            let session = world.session("www.bench.example:443");
+            session.expect("name=www.bench.example name_source=sni status=200");
         },
     );
 }
@@ -145,35 +148,11 @@ fn git_clones_over_https() {
 #[test]
 fn apt_updates_and_downloads_over_http() {
     let world = World::behind(Kind::Squid);
-    let package = publish_package(world.scratch());
-    let root = world.scratch().root();
-    for dir in ["state/lists/partial", "cache/archives/partial", "etc", "log"] {
-        world.scratch().dir(&format!("apt/{dir}"));
-    }
-    world.scratch().write("apt/status", "");
-    let source = "deb [trusted=yes] http://repo.bench.example/ ./\n";
-    world.scratch().write("apt/etc/sources.list", source);
-    // every directory of its own: nothing of this machine's apt is read or written
-    let settings = world.scratch().write(
-        "apt.conf",
-        format!(
-            "Dir::State \"{root}/apt/state\";
-             Dir::State::status \"{root}/apt/status\";
-             Dir::Cache \"{root}/apt/cache\";
-             Dir::Etc \"{root}/apt/etc\";
-             Dir::Log \"{root}/apt/log\";
-             APT::Sandbox::User \"root\";
-             Acquire::Languages \"none\";
-            "
-        ),
-    );
-    let apt = |line: &str| world.client(line).env("APT_CONFIG", &settings).text();
-    apt("apt-get -q update");
+    let apt = Apt::new(&world);
+    apt.update();
     world.http_session("repo.bench.example");
-    apt("apt-get -q download bench-sample");
+    apt.download();
     world.http_session("repo.bench.example");
-    let got = world.scratch().read("home/bench-sample_1.0_all.deb");
-    assert_same(&got, &package, "the package");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Real programs through the gateway: curl, wget, git, apt, browsers and their kind on one side, squid, tinyproxy and cntlm
-//! on the other, nginx behind them.
+//! Real programs through the gateway: curl, wget, git, apt, browsers and their kind on one side, squid, tinyproxy, cntlm,
+//! microsocks, dante and haproxy on the other, nginx behind them, and a Kerberos realm where one is needed.
 //!
 //! Nothing here knows of a proxy but handyproxy: clients have no proxy setting, no name server and no route to an origin,
 //! so whatever reaches it went through the rules, the gateway and the upstream. Needs root and the Debian packages that
@@ -15,9 +15,22 @@ mod lab {
     pub mod support;
 }
 
+mod basic;
 mod clients;
+mod digest;
+mod failover;
+mod identities;
+mod idle;
+mod negotiate;
+mod ntlm;
 mod original;
+mod ports;
 mod refusals;
+mod relay;
+mod routes;
+mod socks;
+mod tls;
 mod upstreams;
 mod way_out;
+mod websocket;
 mod world;

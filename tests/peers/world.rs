@@ -2,23 +2,28 @@
 //!
 //! Every test builds its own and everything ends with it: programs, namespaces, files.
 
+pub(crate) mod apt;
 pub(crate) mod certificates;
+pub(crate) mod kerberos;
 pub(crate) mod origin;
 pub(crate) mod program;
 pub(crate) mod resolver;
+pub(crate) mod schemes;
 pub(crate) mod scratch;
+pub(crate) mod squid;
+pub(crate) mod stage;
+pub(crate) mod stubs;
 pub(crate) mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::lab::support::daemon::{Daemon, Launch};
 use crate::lab::support::journal::SessionLine;
 use crate::lab::support::topology::Topology;
 
-use origin::Origin;
-use program::Program;
-use scratch::Scratch;
+use stage::Stage;
 use upstream::{Kind, Upstream};
 
 /// Where the origin servers listen: on the far side of the upstream proxy.
@@ -26,17 +31,21 @@ pub(crate) const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 /// The same for IPv6; only www has it.
 pub(crate) const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9));
 
-/// Everything that a test needs; what must end first stands first.
+/// A stage with a proxy and a gateway on it; what must end first stands first.
 pub(crate) struct World {
     /// handyproxy.
     pub(crate) gateway: Daemon,
     /// The proxy in front of the origins.
     pub(crate) upstream: Upstream,
-    /// The origin servers.
-    pub(crate) origin: Origin,
-    /// The network.
-    pub(crate) net: Topology,
-    scratch: Scratch,
+    stage: Stage,
+}
+
+impl Deref for World {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
+    }
 }
 
 impl World {
@@ -48,43 +57,17 @@ impl World {
 
     /// A world behind such an upstream, with other flags and other rules.
     pub(crate) fn with(kind: Kind, flags: &str, redirect: impl FnOnce(&Topology)) -> Self {
-        let scratch = Scratch::new();
-        let net = Topology::new();
-        net.upstream.ip(&format!(
-            "addr add {V4}/32 dev lo
-             addr add {V6}/128 dev lo nodad
-             "
-        ));
-        scratch.write("hosts.client", CLIENT_HOSTS);
-        scratch.write("hosts.gateway", GATEWAY_HOSTS);
-        scratch.write("hosts.upstream", UPSTREAM_HOSTS);
-        scratch.write("resolv.conf", "nameserver 127.0.0.1\n");
-        let origin = Origin::start(&net.upstream, &scratch);
-        let upstream = Upstream::start(kind, &net, &scratch);
-        redirect(&net);
-        let launch = Launch::new(flags).with_file(&scratch.path("hosts.gateway"), "/etc/hosts");
-        Self { gateway: launch.start(&net.gateway), upstream, origin, net, scratch }
-    }
-
-    /// A program in the client's network; `$CA` in its command line is the path of the authority's certificate.
-    pub(crate) fn client(&self, line: &str) -> Program<'_> {
-        Program::new(&self.with_ca(line), &self.net.client, &self.scratch, "hosts.client")
-    }
-
-    /// A program on the gateway itself, which resolves names as a client does.
-    pub(crate) fn on_gateway(&self, line: &str) -> Program<'_> {
-        Program::new(&self.with_ca(line), &self.net.gateway, &self.scratch, "hosts.client")
-    }
-
-    /// The scratch directory, for what a client writes.
-    pub(crate) fn scratch(&self) -> &Scratch {
-        &self.scratch
+        let stage = Stage::new();
+        let upstream = Upstream::start(kind, &stage);
+        redirect(&stage.net);
+        let launch = Launch::new(flags).with_file(&stage.scratch().path("hosts.gateway"), "/etc/hosts");
+        Self { gateway: stage.start(launch), upstream, stage }
     }
 
     /// Waits for a session that carried this target, and for the upstream's own record of it. Each session is taken once.
     pub(crate) fn session(&self, target: &str) -> SessionLine {
         self.upstream.saw(&format!("CONNECT {target} "));
-        self.gateway.log.take_session(&format!("session to {target}"), |line| line.get("target") == Some(target))
+        stage::session(&self.gateway, target)
     }
 
     /// Waits for a finished session to a name on port 443 that its ClientHello gave away.
@@ -121,10 +104,6 @@ impl World {
         assert!(outcome.took < AT_ONCE, "took {:?}", outcome.took);
         outcome.err
     }
-
-    fn with_ca(&self, line: &str) -> String {
-        line.replace("$CA", &format!("{}/ca.pem", self.scratch.root()))
-    }
 }
 
 /// What "at once" is for a program with all its start-up, on a busy machine: below every timeout.
@@ -143,7 +122,7 @@ pub(crate) fn assert_same(got: &[u8], want: &[u8], what: &str) {
 // nosuch is a name that only the client knows: stale data, as on any network
 const CLIENT_HOSTS: &str = "\
 127.0.0.1 localhost
-203.0.113.9 www.bench.example git.bench.example repo.bench.example
+203.0.113.9 www.bench.example git.bench.example repo.bench.example tell.bench.example
 203.0.113.9 denied.bench.example down.bench.example nosuch.bench.example
 2001:db8::9 www.bench.example
 ";
@@ -158,6 +137,6 @@ const GATEWAY_HOSTS: &str = "\
 // at down nothing listens
 const UPSTREAM_HOSTS: &str = "\
 127.0.0.1 localhost down.bench.example
-203.0.113.9 www.bench.example git.bench.example repo.bench.example denied.bench.example
+203.0.113.9 www.bench.example git.bench.example repo.bench.example tell.bench.example denied.bench.example
 2001:db8::9 www.bench.example
 ";

@@ -52,6 +52,11 @@ impl Launch {
         self.under(wrapper)
     }
 
+    /// Gives it a variable of its environment.
+    pub fn with_variable(self, name: &str, value: &str) -> Self {
+        self.under(vec!["env".to_owned(), format!("{name}={value}")])
+    }
+
     /// Starts it here and waits until it listens.
     pub fn start(self, ns: &Netns) -> Daemon {
         let daemon = self.start_unheard(ns);
@@ -144,9 +149,12 @@ impl Daemon {
 
     /// Its resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
-        let status = self.proc_file("status");
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-        line.and_then(|l| l.split_whitespace().next()?.parse().ok()).expect("a live process has VmRSS")
+        self.kib("VmRSS:")
+    }
+
+    /// The most resident memory that it ever had, in KiB.
+    pub fn peak_rss_kib(&self) -> u64 {
+        self.kib("VmHWM:")
     }
 
     /// The processor time that it has used, in ticks of 10 ms.
@@ -174,6 +182,13 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(5));
         }
         None
+    }
+
+    fn kib(&self, key: &str) -> u64 {
+        let status = self.proc_file("status");
+        let line = status.lines().find_map(|l| l.strip_prefix(key));
+        line.and_then(|l| l.split_whitespace().next()?.parse().ok())
+            .unwrap_or_else(|| panic!("a live process has {key}"))
     }
 
     fn pid(&self) -> Pid {

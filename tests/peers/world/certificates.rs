@@ -24,6 +24,27 @@ pub(crate) fn issue(scratch: &Scratch) {
     tool(&dir, &[&sign[..], &by, &out].concat());
 }
 
+/// Makes a certificate and key for proxy.local, both in `NAME.pem`, signed by the authority while the clock said so.
+pub(crate) fn issue_for_proxy(scratch: &Scratch, name: &str, clock: &[&str]) {
+    let dir = scratch.path("");
+    let request = ["openssl", "req", "-nodes", "-subj", "/CN=proxy", "-newkey", "ec"];
+    let key = ["-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "proxy.key", "-out", "proxy.csr"];
+    tool(&dir, &[&request[..], &key].concat());
+    scratch.write("proxy.ext", "subjectAltName=DNS:proxy.local\nbasicConstraints=CA:FALSE\n");
+    let sign = ["openssl", "x509", "-req", "-in", "proxy.csr", "-days", "30", "-extfile", "proxy.ext"];
+    let by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "proxy.crt"];
+    tool(&dir, &[clock, &sign, &by].concat());
+    let both = [scratch.read("proxy.crt"), scratch.read("proxy.key")].concat();
+    scratch.write(&format!("{name}.pem"), both);
+}
+
+/// Makes an authority that signed nothing, `stranger.pem`.
+pub(crate) fn issue_stranger(scratch: &Scratch) {
+    let authority = ["openssl", "req", "-x509", "-nodes", "-days", "30", "-subj", "/CN=stranger", "-newkey", "ec"];
+    let key = ["-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "stranger.key", "-out", "stranger.pem"];
+    tool(&scratch.path(""), &[&authority[..], &key].concat());
+}
+
 /// The hash of the leaf's public key in the form in which browsers pin it.
 pub(crate) fn pin(scratch: &Scratch) -> String {
     let script = "openssl x509 -in leaf.pem -pubkey -noout | openssl pkey -pubin -outform der \

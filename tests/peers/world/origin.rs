@@ -2,8 +2,9 @@
 //! https) and repo (a Debian repository).
 
 use super::certificates;
-use super::program::{Program, Service, tool};
+use super::program::{PYTHON, Program, Service, tool};
 use super::scratch::Scratch;
+use super::stage::Stage;
 use super::{V4, V6};
 use crate::lab::support::netns::Netns;
 use crate::lab::support::random::Random;
@@ -52,6 +53,7 @@ fn configuration(root: &str) -> String {
                listen {V4}:80; listen [{V6}]:80;
                listen {V4}:443 ssl http2; listen [{V6}]:443 ssl http2;
                root {root}/{name};
+               location = /from {{ return 200 $remote_addr; }}
                {more}
              }}"
         )
@@ -127,4 +129,19 @@ pub(crate) fn publish_package(scratch: &Scratch) -> Vec<u8> {
     let size = package.len();
     scratch.write("repo/Packages", format!("{control}Filename: ./bench-sample.deb\nSize: {size}\nSHA256: {sum}\n"));
     package
+}
+
+/// An origin of our own on tell.bench.example:8080 that tells what reached it.
+pub(crate) struct Telling(Service);
+
+impl Telling {
+    /// Serves it.
+    pub(crate) fn start(stage: &Stage) -> Self {
+        Self(stage.beyond(&format!("{PYTHON}/origin.py {V4} 8080")).serve("listening"))
+    }
+
+    /// What it has been asked for so far.
+    pub(crate) fn said(&self) -> String {
+        self.0.said()
+    }
 }

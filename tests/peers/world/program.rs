@@ -28,8 +28,16 @@ const PACKAGES: &[(&str, &str)] = &[
     ("chromium", "chromium"),
     ("cntlm", "cntlm"),
     ("curl", "curl"),
+    ("danted", "dante-server"),
     ("dpkg-deb", "dpkg"),
+    ("faketime", "faketime"),
     ("git", "git"),
+    ("haproxy", "haproxy"),
+    ("kadmin.local", "krb5-admin-server"),
+    ("kdb5_util", "krb5-kdc"),
+    ("kinit", "krb5-user"),
+    ("krb5kdc", "krb5-kdc"),
+    ("microsocks", "microsocks"),
     ("nginx", "nginx-light"),
     ("node", "nodejs"),
     ("openssl", "openssl"),
@@ -41,6 +49,13 @@ const PACKAGES: &[(&str, &str)] = &[
     ("wget", "wget"),
 ];
 
+/// Programs of our own in Python, and the libraries that they use: where every program sees them, as any user.
+pub(crate) const PYTHON: &str = "/run/python/bin/python3 -B /run/scripts";
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/python");
+// tests/run makes it
+const LIBRARIES: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/python");
+
 /// $0 is the hosts file; resolv.conf may be a link into /run, and without one the resolver is 127.0.0.1 just the same.
 /// The last line keeps the shell from becoming the program.
 const SANDBOX: &str = r#"
@@ -49,6 +64,10 @@ mount --bind "$0" /etc/hosts
 mount --bind "${0%/*}/resolv.conf" /etc/resolv.conf 2>/dev/null || :
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
+mkdir /run/scripts /run/python
+mount --bind "$1" /run/scripts
+[ ! -d "$2" ] || mount --bind "$2" /run/python
+shift 2
 "$@"
 exit $?"#;
 
@@ -167,6 +186,7 @@ impl<'a> Program<'a> {
             .args(["--kill-child", "--mount-proc"])
             .args(["sh", "-c", SANDBOX])
             .arg(&self.hosts)
+            .args([SCRIPTS, LIBRARIES])
             .args(&self.words)
             .env_clear()
             .env("PATH", SEARCH)
@@ -203,7 +223,8 @@ impl Service {
         });
     }
 
-    fn said(&self) -> String {
+    /// All that it has written so far.
+    pub(crate) fn said(&self) -> String {
         [self.out.lines(), self.err.lines()].concat().join("\n")
     }
 }
@@ -221,6 +242,11 @@ impl Drop for Service {
 
 /// Runs a program of this machine that needs no network, in a directory, and returns what it printed.
 pub(crate) fn tool(dir: &Path, words: &[&str]) -> String {
+    tool_with(dir, words, &[])
+}
+
+/// The same with variables.
+pub(crate) fn tool_with(dir: &Path, words: &[&str], variables: &[(&str, &str)]) -> String {
     require(words[0]);
     let output = Command::new(words[0])
         .args(&words[1..])
@@ -229,6 +255,7 @@ pub(crate) fn tool(dir: &Path, words: &[&str]) -> String {
         .env("HOME", dir)
         .env("LANG", "C.UTF-8")
         .env("GIT_CONFIG_NOSYSTEM", "1")
+        .envs(variables.iter().copied())
         .current_dir(dir)
         .stdin(Stdio::null())
         .output()
@@ -242,6 +269,8 @@ fn require(program: &str) {
     let found = SEARCH.split(':').any(|dir| Path::new(dir).join(program).exists());
     let package = PACKAGES.iter().find(|(name, _)| *name == program);
     let package = package.map_or(program, |(_, package)| package);
+    let libraries = !PYTHON.starts_with(program) || Path::new(LIBRARIES).exists();
+    assert!(libraries, "no Python libraries in {LIBRARIES}: run tests/run");
     assert!(found || program.starts_with('/'), "{program} is not installed: apt-get install {package}");
 }
 

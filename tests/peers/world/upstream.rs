@@ -1,12 +1,8 @@
 //! The upstream proxies, each as Debian ships it and configured as little as it lets us.
 
-use std::path::PathBuf;
-
 use super::program::{Program, Service};
-use super::resolver::Resolver;
-use super::scratch::Scratch;
-use crate::lab::support::eventually;
-use crate::lab::support::topology::Topology;
+use super::squid::Squid;
+use super::stage::Stage;
 
 /// Which proxy handyproxy talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,84 +29,43 @@ impl Kind {
 }
 
 /// A running upstream; what it has been asked for can be read.
-pub(crate) struct Upstream {
-    record: Record,
-    services: Vec<Service>,
-    _resolver: Option<Resolver>,
-}
-
-/// Where an upstream writes down its requests.
-enum Record {
-    File(PathBuf),
-    /// the output of its last service
-    Output,
+pub(crate) enum Upstream {
+    /// squid, which writes a file.
+    Squid(Squid),
+    /// What writes to its output: the last of these.
+    Talkative(Vec<Service>),
 }
 
 impl Upstream {
     /// Starts it where it belongs.
-    pub(crate) fn start(kind: Kind, net: &Topology, scratch: &Scratch) -> Self {
+    pub(crate) fn start(kind: Kind, stage: &Stage) -> Self {
         match kind {
-            Kind::Squid => Self::squid(net, scratch, ""),
-            Kind::SquidNamingFailures => Self::squid(net, scratch, NAMING_FAILURES),
-            Kind::Tinyproxy => Self::talkative(vec![tinyproxy(net, scratch)]),
-            Kind::Cntlm => Self::talkative(vec![cntlm(net, scratch), tinyproxy(net, scratch)]),
+            Kind::Squid => Self::squid(stage, ""),
+            Kind::SquidNamingFailures => Self::squid(stage, NAMING_FAILURES),
+            Kind::Tinyproxy => Self::Talkative(vec![tinyproxy(stage, "")]),
+            Kind::Cntlm => Self::Talkative(vec![cntlm(stage, "Proxy 10.2.0.2:8888"), tinyproxy(stage, "")]),
         }
     }
 
     /// Waits until its own record holds these words.
     pub(crate) fn saw(&self, words: &str) {
-        match (&self.record, self.services.last()) {
-            (Record::File(path), _) => eventually(|| {
-                let text = std::fs::read_to_string(path).unwrap_or_default();
-                if text.contains(words) { Ok(()) } else { Err(format!("no {words:?} in the upstream's log:\n{text}")) }
-            }),
-            (Record::Output, Some(service)) => service.wait_for(words),
-            (Record::Output, None) => unreachable!("every upstream is a service"),
+        match self {
+            Self::Squid(squid) => squid.saw(words),
+            Self::Talkative(services) => services.last().expect("every upstream is a service").wait_for(words),
         }
     }
 
-    fn talkative(services: Vec<Service>) -> Self {
-        Self { record: Record::Output, services, _resolver: None }
-    }
-
-    fn squid(net: &Topology, scratch: &Scratch, more: &str) -> Self {
-        let resolver = Resolver::start(&net.upstream);
-        let dir = scratch.dir_for("squid", "proxy");
-        let dir = dir.to_str().expect("a plain path");
-        let configuration = format!(
+    fn squid(stage: &Stage, more: &str) -> Self {
+        let lines = format!(
             "http_port 3128
-             cache_effective_user proxy
-             pid_filename {dir}/pid
-             coredump_dir {dir}
-             cache_log {dir}/cache.log
-             access_log stdio:{dir}/access.log
-             cache deny all
-             cache_mem 8 MB
-             netdb_filename none
-             pinger_enable off
-             visible_hostname squid.bench.example
-             shutdown_lifetime 1 second
-             acl tunnel method CONNECT
-             acl web port 80 443
              acl forbidden dstdomain denied.bench.example
              http_access deny forbidden
              {more}
              http_access deny tunnel !web
              http_access deny !tunnel
-             http_access allow all
-            "
+             http_access allow all"
         );
-        // squid.conf lines that begin with a space go on from the line before
-        let configuration: Vec<&str> = configuration.lines().map(str::trim).collect();
-        scratch.write("squid.conf", configuration.join("\n"));
-        let line = format!("squid -N -d 1 -f {}/squid.conf", scratch.root());
-        let squid =
-            Program::new(&line, &net.upstream, scratch, "hosts.upstream").serve("Accepting HTTP Socket connections");
-        Self {
-            record: Record::File(PathBuf::from(format!("{dir}/access.log"))),
-            services: vec![squid],
-            _resolver: Some(resolver),
-        }
+        Self::Squid(Squid::start(stage, "squid", &lines))
     }
 }
 
@@ -121,25 +76,25 @@ acl resolved dst 203.0.113.0/24 2001:db8::/32
 deny_info 503:ERR_DNS_FAIL resolved
 http_access deny !resolved";
 
-fn tinyproxy(net: &Topology, scratch: &Scratch) -> Service {
-    let dir = scratch.dir("tinyproxy");
-    scratch.write(
+/// tinyproxy on port 8888, with more lines in its configuration.
+pub(crate) fn tinyproxy(stage: &Stage, more: &str) -> Service {
+    let dir = stage.scratch().dir("tinyproxy");
+    stage.scratch().write(
         "tinyproxy.conf",
         format!(
             "Port 8888\nListen 10.2.0.2\nTimeout 60\nMaxClients 200\nLogLevel Info\nPidFile \"{}/pid\"\n\
-             Allow 10.2.0.0/24\nConnectPort 443\nConnectPort 80\n",
+             Allow 10.2.0.0/24\nConnectPort 443\nConnectPort 80\n{more}\n",
             dir.display()
         ),
     );
-    let line = format!("tinyproxy -d -c {}/tinyproxy.conf", scratch.root());
-    Program::new(&line, &net.upstream, scratch, "hosts.upstream").serve("Accepting connections")
+    let line = format!("tinyproxy -d -c {}/tinyproxy.conf", stage.scratch().root());
+    stage.beyond(&line).serve("Accepting connections")
 }
 
-fn cntlm(net: &Topology, scratch: &Scratch) -> Service {
-    scratch.write(
-        "cntlm.conf",
-        "Username gateway\nDomain BENCH\nPassword nothing\nProxy 10.2.0.2:8888\nListen 127.0.0.1:3128\n",
-    );
-    let line = format!("cntlm -f -c {}/cntlm.conf", scratch.root());
-    Program::new(&line, &net.gateway, scratch, "hosts.gateway").serve("Cntlm ready")
+/// cntlm on the gateway, with more lines in its configuration.
+pub(crate) fn cntlm(stage: &Stage, more: &str) -> Service {
+    let own = "Username ada\nDomain BENCH\nPassword geheim-ada\nListen 127.0.0.1:3128\n";
+    stage.scratch().write("cntlm.conf", format!("{own}{more}\n"));
+    let line = format!("cntlm -f -c {}/cntlm.conf", stage.scratch().root());
+    Program::new(&line, &stage.net.gateway, stage.scratch(), "hosts.gateway").serve("Cntlm ready")
 }

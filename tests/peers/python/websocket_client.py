@@ -1,0 +1,13 @@
+"""A WebSocket client that checks what comes back: websocket_client.py URL"""
+
+import secrets
+import sys
+
+from websockets.sync.client import connect
+
+with connect(sys.argv[1], max_size=None, proxy=None) as socket:
+    for message in ["hello", secrets.token_bytes(3_000_000), "", "good-bye"]:
+        socket.send(message)
+        assert socket.recv(timeout=10) == message
+    assert socket.ping().wait(10), "no pong"
+print("four messages and a pong came back, closed with", socket.close_code)
