@@ -24,8 +24,18 @@ pub struct Launch {
 impl Launch {
     /// A run with these flags, on the lab's port.
     pub fn new(flags: &str) -> Self {
-        let own = format!("{} -local-port {PORT} {flags}", env!("CARGO_BIN_EXE_handyproxy"));
+        Self::words(&format!("-local-port {PORT} {flags}"))
+    }
+
+    /// A run with these words and nothing else.
+    pub fn words(line: &str) -> Self {
+        let own = format!("{} {line}", env!("CARGO_BIN_EXE_handyproxy"));
         Self { words: words(&own) }
+    }
+
+    /// Gives it a variable of the environment.
+    pub fn variable(self, name: &str, value: &str) -> Self {
+        self.under(vec!["env".to_owned(), format!("{name}={value}")])
     }
 
     /// Lets it have no more than so many descriptors.
@@ -112,6 +122,13 @@ impl Daemon {
         self.session_from(&client.address())
     }
 
+    /// The end-of-session line of a client that no tunnel was opened for: it hears what it is told to the end, and leaves.
+    pub fn refusal_of(&self, client: &mut Wire) -> SessionLine {
+        client.receive_all();
+        client.fin();
+        self.session_of(client)
+    }
+
     /// The end-of-session line of the connection from this address.
     pub fn session_from(&self, address: &str) -> SessionLine {
         let what = format!("session of client={address}");
@@ -159,6 +176,13 @@ impl Daemon {
         kill(self.pid(), signal).expect("it was started by us");
     }
 
+    /// Makes it read its file again, and waits until it has done so; returns the line that says so.
+    pub fn reload(&self) -> String {
+        let times = self.log.count("reloaded ") + 1;
+        self.signal(Signal::SIGHUP);
+        self.log.wait_for_times("reloaded ", times)
+    }
+
     /// Waits until it has ended by itself, at most for so long.
     pub fn ends_within(&mut self, patience: Duration) -> Option<ExitStatus> {
         let start = std::time::Instant::now();
@@ -171,7 +195,8 @@ impl Daemon {
         None
     }
 
-    fn pid(&self) -> Pid {
+    /// Its number.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("pid_max is below 2^22"))
     }
 
