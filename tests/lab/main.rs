@@ -7,6 +7,7 @@
 mod answers;
 mod capture;
 mod connect;
+mod failover;
 mod integrity;
 mod leaving;
 mod life;
@@ -14,6 +15,8 @@ mod log;
 mod names;
 mod resolve;
 mod silence;
+mod socks;
+mod sources;
 mod stall;
 mod timers;
 mod tunnel;
