@@ -15,6 +15,7 @@ mod life;
 mod log;
 mod names;
 mod resolve;
+mod routes;
 mod silence;
 mod socks;
 mod sources;
