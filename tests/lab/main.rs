@@ -14,6 +14,7 @@ mod leaving;
 mod life;
 mod log;
 mod names;
+mod plain;
 mod resolve;
 mod routes;
 mod silence;
