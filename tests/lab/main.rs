@@ -7,6 +7,7 @@
 mod answers;
 mod auth;
 mod capture;
+mod config;
 mod connect;
 mod failover;
 mod integrity;
