@@ -1,5 +1,8 @@
 //! The program from outside: words in, lines and exit codes out.
 
+#[path = "cli/file.rs"]
+mod file;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -27,7 +30,11 @@ struct Daemon {
 
 impl Daemon {
     fn start(line: &str) -> Daemon {
-        let mut child = handyproxy(line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary runs");
+        Daemon::ready(handyproxy(line).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary runs"))
+    }
+
+    /// Waits until a daemon, with a pipe to its stderr, has come up.
+    fn ready(mut child: Child) -> Daemon {
         let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let ready = lines.map_while(Result::ok).find(|l| l.contains("listening on"));
         Daemon { child, ready: ready.expect("it comes up") }

@@ -5,15 +5,22 @@
 //! script, so that it can answer as badly as upstreams do. Needs root; without it every test fails and says so.
 
 mod answers;
+mod auth;
 mod capture;
+mod config;
 mod connect;
+mod failover;
 mod integrity;
 mod leaving;
 mod life;
 mod log;
 mod names;
+mod plain;
 mod resolve;
+mod routes;
 mod silence;
+mod socks;
+mod sources;
 mod stall;
 mod timers;
 mod tunnel;

@@ -2,7 +2,10 @@
 //!
 //! Every step that waits has a deadline, so that no test can hang: a step that is not over in `PATIENCE` fails its test.
 
+pub mod challenge;
 pub mod daemon;
+pub mod folder;
+pub mod head;
 pub mod hello;
 pub mod journal;
 pub mod kind;

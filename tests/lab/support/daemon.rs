@@ -33,6 +33,11 @@ impl Launch {
         Self { words: words(&own) }
     }
 
+    /// Gives it a variable of the environment.
+    pub fn variable(self, name: &str, value: &str) -> Self {
+        self.under(vec!["env".to_owned(), format!("{name}={value}")])
+    }
+
     /// Lets it have no more than so many descriptors.
     pub fn descriptors(self, limit: u32) -> Self {
         self.descriptor_limits(limit, limit)
@@ -122,6 +127,13 @@ impl Daemon {
         self.session_from(&client.address())
     }
 
+    /// The end-of-session line of a client that no tunnel was opened for: it hears what it is told to the end, and leaves.
+    pub fn refusal_of(&self, client: &mut Wire) -> SessionLine {
+        client.receive_all();
+        client.fin();
+        self.session_of(client)
+    }
+
     /// The end-of-session line of the connection from this address.
     pub fn session_from(&self, address: &str) -> SessionLine {
         let what = format!("session of client={address}");
@@ -172,6 +184,13 @@ impl Daemon {
         kill(self.pid(), signal).expect("it was started by us");
     }
 
+    /// Makes it read its file again, and waits until it has done so; returns the line that says so.
+    pub fn reload(&self) -> String {
+        let times = self.log.count("reloaded ") + 1;
+        self.signal(Signal::SIGHUP);
+        self.log.wait_for_times("reloaded ", times)
+    }
+
     /// Waits until it has ended by itself, at most for so long.
     pub fn ends_within(&mut self, patience: Duration) -> Option<ExitStatus> {
         let start = std::time::Instant::now();
@@ -191,7 +210,8 @@ impl Daemon {
             .unwrap_or_else(|| panic!("a live process has {key}"))
     }
 
-    fn pid(&self) -> Pid {
+    /// Its number.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("pid_max is below 2^22"))
     }
 

@@ -58,6 +58,17 @@ impl Journal {
         self.wait(words, |pages| pages.lines().into_iter().find(|line| line.contains(words)))
     }
 
+    /// Waits until so many lines contain this; returns the last of them.
+    pub fn wait_for_times(&self, words: &str, times: usize) -> String {
+        let what = format!("{words} (line {times} of them)");
+        self.wait(&what, |pages| pages.lines().into_iter().filter(|line| line.contains(words)).nth(times - 1))
+    }
+
+    /// How many lines contain this so far.
+    pub fn count(&self, words: &str) -> usize {
+        self.lines().iter().filter(|line| line.contains(words)).count()
+    }
+
     /// Waits until nothing more can come.
     pub fn wait_for_end(&self) {
         self.wait("end of the log", |pages| pages.ended.then_some(()));

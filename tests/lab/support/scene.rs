@@ -28,7 +28,11 @@ impl Scene {
 
     /// Builds a stage with a handyproxy of the test's own making.
     pub fn with(launch: Launch) -> Self {
-        let net = Topology::new();
+        Self::on(Topology::new(), launch)
+    }
+
+    /// The same in a network of the test's own making.
+    pub fn on(net: Topology, launch: Launch) -> Self {
         net.redirect();
         Self { gateway: launch.start(&net.gateway), upstream: net.upstream.listen(UPSTREAM), net }
     }
@@ -45,8 +49,13 @@ impl Scene {
 
     /// Opens a tunnel to an origin: the client's end and the origin's.
     pub fn tunnel_to(&self, origin: IpAddr) -> (Wire, Wire) {
+        self.tunnel_by(&self.upstream, origin)
+    }
+
+    /// Opens a tunnel to an origin that another upstream must be asked for.
+    pub fn tunnel_by(&self, upstream: &Upstream, origin: IpAddr) -> (Wire, Wire) {
         let mut client = self.connect(origin, SERVER_FIRST);
-        let mut up = self.upstream.accept();
+        let mut up = upstream.accept();
         let target = SocketAddr::new(origin, SERVER_FIRST).to_string();
         up.expect_connect(&target);
         up.reply(OPEN);

@@ -5,9 +5,10 @@
 //! ```
 //! Origins exist nowhere: they are only where a client wants to go.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::netns::Netns;
+use super::upstream::Upstream;
 
 /// An IPv4 origin.
 pub const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
@@ -57,6 +58,36 @@ impl Topology {
         edge(&net.client, 1);
         edge(&net.upstream, 2);
         net
+    }
+
+    /// Gives the upstream's side one more address, 10.2.0.`n`, at which nobody listens yet.
+    pub fn address(&self, n: u8) -> String {
+        self.upstream.ip(&format!("addr add 10.2.0.{n}/24 dev eth0\n"));
+        format!("10.2.0.{n}")
+    }
+
+    /// Puts one more proxy there.
+    pub fn proxy(&self, n: u8) -> Upstream {
+        self.upstream.listen(&format!("{}:3128", self.address(n)))
+    }
+
+    /// Lets an origin exist, so that the gateway can go to it directly, and listens there.
+    pub fn origin(&self, at: &str) -> Upstream {
+        let address: SocketAddr = at.parse().expect("an address with a port");
+        let (ip, bits, hop) = match address.ip() {
+            ip if ip.is_ipv4() => (ip, 32, "10.2.0.2"),
+            ip => (ip, 128, "fd10:2::2"),
+        };
+        // it may exist already, for another port
+        self.upstream.ip(&format!("addr replace {ip}/{bits} dev eth0\n"));
+        self.gateway.ip(&format!("route replace {ip}/{bits} via {hop}\n"));
+        self.upstream.listen(at)
+    }
+
+    /// Gives the client's side one more address, 10.1.0.`n`, to connect from.
+    pub fn client_address(&self, n: u8) -> IpAddr {
+        self.client.ip(&format!("addr add 10.1.0.{n}/24 dev eth0\n"));
+        IpAddr::from([10, 1, 0, n])
     }
 
     /// Sends every connection of the client to the gateway's port, with the repository's own rules.

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
@@ -48,6 +48,29 @@ impl Upstream {
         Some(Wire::new(stream, "upstream"))
     }
 
+    /// Takes connections until one of them says something, and drops those that end without a word: a dial may be made
+    /// ahead of need.
+    pub fn accept_asked(&self) -> Wire {
+        let mut quiet: Vec<Wire> = Vec::new();
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            quiet.extend(self.accept_within(Duration::from_millis(1)));
+            let spoken = quiet.iter().position(|wire| wire.has_news(Duration::ZERO));
+            match spoken.map(|i| quiet.swap_remove(i)) {
+                Some(wire) if wire.has_bytes() => return wire,
+                _ => {}
+            }
+        }
+        panic!("upstream: nothing was asked");
+    }
+
+    /// Takes every connection that came, now or a moment ago, and sees that none of them has said a word.
+    pub fn expect_no_byte(&self) {
+        while let Some(wire) = self.accept_within(Duration::from_millis(50)) {
+            assert!(!wire.has_bytes(), "upstream: something was said to it");
+        }
+    }
+
     /// Sees no connection for so long.
     pub fn expect_no_connection(&self, time: Duration) {
         assert!(!self.waiting(time), "upstream: a connection came");
@@ -72,6 +95,27 @@ impl Wire {
 
     /// Receives a CONNECT that is right in every byte, and says what it carries.
     pub fn connect_target(&mut self) -> String {
+        self.connect_with("").0
+    }
+
+    /// The same where credentials are configured: with what stands in Proxy-Authorization, if anything does.
+    pub fn authorized_connect(&mut self) -> (String, Option<String>) {
+        self.connect_with("Proxy-Connection: Keep-Alive\r\n")
+    }
+
+    /// Receives the CONNECT for this target without credentials, from a gateway that has some.
+    pub fn expect_bare_connect(&mut self, target: &str) {
+        assert_eq!(self.authorized_connect(), (target.to_owned(), None));
+    }
+
+    /// Receives the CONNECT for this target with credentials, and returns them.
+    pub fn expect_credentials(&mut self, target: &str) -> String {
+        let (got, credentials) = self.authorized_connect();
+        assert_eq!(got, target, "what the CONNECT carries");
+        credentials.expect("a CONNECT with credentials")
+    }
+
+    fn connect_with(&mut self, more: &str) -> (String, Option<String>) {
         let head = self.receive_through(b"\r\n\r\n");
         let text = String::from_utf8_lossy(&head).into_owned();
         let target = text
@@ -79,11 +123,21 @@ impl Wire {
             .and_then(|rest| rest.split(" HTTP/1.1\r\n").next())
             .unwrap_or_else(|| panic!("upstream: no CONNECT: {text:?}"));
         let version = env!("CARGO_PKG_VERSION");
-        let exact = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: handyproxy/{version}\r\n\r\n");
-        assert_eq!(text, exact, "upstream: the request");
+        let start =
+            format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: handyproxy/{version}\r\n{more}");
+        let rest = text.strip_prefix(&start);
+        let credentials = match rest {
+            Some("\r\n") => None,
+            Some(rest) if !more.is_empty() => {
+                let field = rest.strip_prefix("Proxy-Authorization: ").and_then(|rest| rest.strip_suffix("\r\n\r\n"));
+                Some(field.filter(|field| !field.contains('\n')).map(str::to_owned))
+            }
+            _ => Some(None),
+        };
+        assert_ne!(credentials, Some(None), "upstream: the request: {text:?}, wanted to begin with {start:?}");
         // nothing of the client's may leave before the answer: what is there now came too early
         self.expect_silence(Duration::from_millis(1));
-        target.to_owned()
+        (target.to_owned(), credentials.flatten())
     }
 
     /// Answers; the same as `send`, in the words of an upstream.

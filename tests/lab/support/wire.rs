@@ -44,9 +44,19 @@ impl Netns {
 
     /// Connects from this namespace, if it can.
     pub fn try_connect(&self, to: SocketAddr) -> io::Result<Wire> {
-        let socket = self.enter(|| Socket::new(Domain::for_address(to), Type::STREAM, None))?;
         let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        socket.bind(&SocketAddr::new(any, self.fresh_port()).into())?;
+        self.try_connect_from(any, to)
+    }
+
+    /// Connects from one of its addresses.
+    pub fn connect_from(&self, from: IpAddr, to: SocketAddr) -> Wire {
+        self.try_connect_from(from, to).unwrap_or_else(|why| panic!("client: connect from {from} to {to}: {why}"))
+    }
+
+    /// The same, if it can.
+    pub fn try_connect_from(&self, from: IpAddr, to: SocketAddr) -> io::Result<Wire> {
+        let socket = self.enter(|| Socket::new(Domain::for_address(to), Type::STREAM, None))?;
+        socket.bind(&SocketAddr::new(from, self.fresh_port()).into())?;
         socket.connect_timeout(&to.into(), PATIENCE)?;
         Ok(Wire::new(socket.into(), "client"))
     }
@@ -150,6 +160,11 @@ impl Wire {
     /// Whether bytes or an end are there within `patience`; they stay there.
     pub fn has_news(&self, patience: Duration) -> bool {
         readable(self.stream.as_fd(), patience)
+    }
+
+    /// Whether bytes are there now, which is more than an end; they stay there.
+    pub fn has_bytes(&self) -> bool {
+        self.has_news(Duration::ZERO) && self.stream.peek(&mut [0]).is_ok_and(|n| n > 0)
     }
 
     /// Sees this end at once.
