@@ -41,6 +41,8 @@ pub struct Conversation {
     service: Option<String>,
     turn: Option<Turn>,
     state: State,
+    /// The upstream has asked.
+    challenged: bool,
     /// The answer that was given last rested on a nonce of an earlier connection.
     old_nonce: bool,
 }
@@ -111,6 +113,14 @@ impl Account {
         !self.schemes.is_empty()
     }
 
+    /// Whether there is any use in a connection now.
+    ///
+    /// # Errors
+    /// [`Refusal::Held`].
+    pub fn check(&self) -> Result<(), Refusal> {
+        self.lockout.check()
+    }
+
     /// For how long nothing is tried, after a refusal.
     pub fn held(&self) -> Option<Duration> {
         self.lockout.held()
@@ -128,7 +138,7 @@ impl Account {
             UpstreamHost::Ip(_) => None,
         };
         let (account, proxy) = (self.clone(), shown.to_owned());
-        Ok(Conversation { account, proxy, service, turn, state: State::Begun, old_nonce: false })
+        Ok(Conversation { account, proxy, service, turn, state: State::Begun, challenged: false, old_nonce: false })
     }
 
     fn basic(&self) -> Zeroizing<String> {
@@ -196,7 +206,17 @@ impl Conversation {
         }
     }
 
-    /// The upstream has answered with something other than 407.
+    /// The upstream has answered with a status other than 407.
+    pub fn answered(&mut self, status: u16) {
+        // what may be refused before anybody is asked who he is proves nothing
+        if !self.challenged && matches!(status, 400 | 401 | 403 | 405 | 501) {
+            self.turn = None;
+            return;
+        }
+        self.accepted();
+    }
+
+    /// The upstream has let us in.
     pub fn accepted(&mut self) {
         let scheme = match &self.state {
             State::Begun => None,
@@ -212,7 +232,12 @@ impl Conversation {
         self.turn = None;
     }
 
-    /// The upstream has refused us in a protocol that has no challenges.
+    /// Whether credentials went out with the last answer.
+    pub fn has_told(&self) -> bool {
+        matches!(self.state, State::Told(_))
+    }
+
+    /// The upstream has refused us without a challenge.
     pub fn refused(&mut self) {
         self.account.lockout.refused(&self.proxy, &self.account.who());
         self.turn = None;
@@ -221,6 +246,11 @@ impl Conversation {
     /// What is said to a 407.
     async fn asked(&mut self, method: &str, uri: &str, asked: &[&[u8]]) -> Result<Option<Zeroizing<String>>, Refusal> {
         let offers: Vec<Challenge<'_>> = asked.iter().flat_map(|value| challenges(value)).collect();
+        self.challenged = true;
+        // another connection may have heard the verdict meanwhile
+        if self.turn.is_none() && !self.has_told() {
+            self.account.check()?;
+        }
         match std::mem::replace(&mut self.state, State::Begun) {
             State::Told(Scheme::Digest) => {
                 // a nonce grows old, which says nothing about the password

@@ -121,9 +121,9 @@ impl Exchange<'_, '_> {
         let (facts, line) = self.read(length)?;
         self.head = facts.head;
         self.talk.flow.requests += 1;
-        let turn = self.serve(&facts, &line).await;
+        let turn = self.serve(&facts, &line).await?;
         self.head = false;
-        turn
+        Ok(turn)
     }
 
     /// Takes the head off the inbox and writes it anew.

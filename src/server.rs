@@ -74,7 +74,7 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>) -> Result<(), String> {
     }
     drop(setup);
 
-    let accepting = tokio::spawn(accept::accept(listener, seats.free.clone(), {
+    let accepting = tokio::spawn(accept::accept(listener, seats.clone(), {
         let gateway = gateway.clone();
         move |client, peer, seat| session::start(client, peer, gateway.clone(), seat)
     }));

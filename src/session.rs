@@ -265,7 +265,9 @@ fn news(protocol: Protocol, prefix: &[u8], failure: &Failure, target: &Target<'_
             };
             let why = failure.close.error.as_deref().unwrap_or_default();
             let why = match failure.close.end {
-                End::Rejected => why.to_owned(),
+                // clients need not know our rules, nor whose credentials we have
+                End::Rejected => "refused by a rule of this gateway".to_owned(),
+                End::Auth => "the upstream proxy does not accept this gateway's credentials".to_owned(),
                 _ if failure.direct => format!("no connection to {target}: {why}"),
                 _ => format!("no tunnel to {target} through the upstream proxy: {why}"),
             };

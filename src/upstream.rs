@@ -22,9 +22,10 @@ use std::time::{Duration, Instant};
 
 use crate::addr::Target;
 use crate::auth::{Account, Conversation};
-use crate::close::End;
+use crate::close::{By, Close, End};
 use crate::config::{Config, Credentials, PlainHttp, Proxy, Speaks, UpstreamSettings};
 use crate::stream::Stream;
+use crate::sys::socket;
 use failure::{Fault, unauthenticated};
 use member::Member;
 use tls::Tls;
@@ -152,6 +153,9 @@ impl Upstream {
     /// # Errors
     /// None of them can be reached, or this machine is out of something.
     pub async fn dial(&self) -> Result<Link, Failure> {
+        if let Err(held) = self.account.check() {
+            return Err(Failure::new(Close::because(End::Auth, By::Upstream, held)));
+        }
         self.dial_one(&self.order()).await
     }
 
@@ -169,7 +173,7 @@ impl Upstream {
     ) -> Result<(Link, Opened), Failure> {
         let Deadline { until, limit } = deadline;
         let mut left = self.order();
-        let mut may_be_stale = link.since.elapsed() > UNUSED;
+        let mut may_be_stale = link.since.elapsed() > UNUSED || socket::has_ended(link.stream.tcp());
         loop {
             let member = &self.members[link.member];
             left.retain(|number| *number != link.member);
@@ -256,7 +260,7 @@ impl Upstream {
     /// A tunnel to this port was refused with this status: whether its requests are to be relayed from now on.
     pub fn relays_instead(&self, port: u16, status: Option<u16>) -> bool {
         let Some(status @ (403 | 405 | 501)) = status else { return false };
-        if self.plain_http(port) != PlainHttp::Auto {
+        if self.settings.plain_http != PlainHttp::Auto {
             return false;
         }
         let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -87,6 +87,14 @@ impl Lockout {
         }
     }
 
+    /// Whether they are held.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        let state = self.state();
+        let Some(hold) = &state.hold else { return Ok(()) };
+        let left = hold.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Ok(()) } else { Err(Refusal::Held { why: hold.why.clone(), left }) }
+    }
+
     /// They were accepted, or none were wanted.
     pub(super) fn accepted(&self, scheme: Option<Scheme>) {
         let mut state = self.state();

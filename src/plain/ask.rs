@@ -56,7 +56,7 @@ impl Exchange<'_, '_> {
                 (407, None) => return Err(Stop::refused(self.addr(), unanswerable(&reply.challenges))),
                 (407, Some(_)) => self.challenged(reply, &mut tries).await?,
                 (_, Some(conversation)) => {
-                    conversation.accepted();
+                    conversation.answered(reply.status);
                     tries.let_in = true;
                     if !empty {
                         return self.pass(facts, &reply).await;

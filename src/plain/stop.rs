@@ -27,7 +27,10 @@ impl Stop {
     }
 
     pub(super) fn auth(addr: SocketAddr, why: impl std::fmt::Display) -> Stop {
-        Stop::page(End::Auth, By::Upstream, 502, format!("{addr}: {why}"))
+        let close = Close::because(End::Auth, By::Upstream, format_args!("{addr}: {why}"));
+        // clients need not know whose credentials we have
+        let why = "the upstream proxy does not accept this gateway's credentials".to_owned();
+        Stop::Page { close, status: 502, why, page: None }
     }
 
     pub(super) fn refused(addr: SocketAddr, why: impl std::fmt::Display) -> Stop {
@@ -40,6 +43,10 @@ impl Stop {
             End::Resolve | End::Error => 503,
             _ => 502,
         };
+        if failure.close.end == End::Auth {
+            let why = "the upstream proxy does not accept this gateway's credentials".to_owned();
+            return Stop::Page { close: failure.close, status, why, page: None };
+        }
         let why = failure.close.error.as_deref().unwrap_or_default().to_owned();
         Stop::Page { close: failure.close, status, why, page: failure.page }
     }

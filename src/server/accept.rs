@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::seats::Seats;
 
 /// How long to leave a machine alone that is out of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
@@ -16,21 +18,14 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 const CALM: Duration = Duration::from_secs(1);
 
 /// Accepts for ever. `start` makes the rest of a connection's life, or nothing if that is over already.
-pub(super) async fn accept<F, L>(listener: TcpListener, seats: Arc<Semaphore>, start: F)
+pub(super) async fn accept<F, L>(listener: TcpListener, seats: Arc<Seats>, start: F)
 where
     F: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> Option<L>,
     L: Future<Output = ()> + Send + 'static,
 {
-    let plenty = seats.available_permits() / 8 + 1;
     let mut room = Room { short_at: None };
     loop {
-        let seat = match seats.clone().try_acquire_owned() {
-            Ok(seat) => seat,
-            Err(_) => {
-                room.ends("every seat is taken, further clients wait; see -max-sessions and the descriptor limit");
-                seats.clone().acquire_owned().await.expect("nobody closes the semaphore")
-            }
-        };
+        let seat = take(&seats, &mut room).await;
         let accepted = if room.short_at.is_some() {
             match tokio::time::timeout(CALM, listener.accept()).await {
                 Ok(accepted) => accepted,
@@ -44,7 +39,12 @@ where
         };
         match accepted {
             Ok((client, peer)) => {
-                if seats.available_permits() >= plenty {
+                // the seat may have been taken away meanwhile
+                let seat = match seats.keep(seat) {
+                    Some(seat) => seat,
+                    None => take(&seats, &mut room).await,
+                };
+                if seats.free.available_permits() > seats.count() / 8 {
                     room.is_back();
                 }
                 if let Some(life) = start(client, peer, seat) {
@@ -56,6 +56,22 @@ where
                 room.ends(&format!("accept: {error}; further clients wait"));
                 tokio::time::sleep(SHORTAGE_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Waits for a seat.
+async fn take(seats: &Seats, room: &mut Room) -> OwnedSemaphorePermit {
+    loop {
+        let seat = match seats.free.clone().try_acquire_owned() {
+            Ok(seat) => seat,
+            Err(_) => {
+                room.ends("every seat is taken, further clients wait; see -max-sessions and the descriptor limit");
+                seats.free.clone().acquire_owned().await.expect("nobody closes the semaphore")
+            }
+        };
+        if let Some(seat) = seats.keep(seat) {
+            return seat;
         }
     }
 }
@@ -120,20 +136,20 @@ mod tests {
     #[tokio::test]
     async fn a_panic_in_one_session_ends_that_session_only() {
         let (listener, addr) = listener().await;
-        let seats = Arc::new(Semaphore::new(2));
+        let seats = Arc::new(Seats::new(2, 100));
         let accepting = tokio::spawn(accept(listener, seats.clone(), |c, _, seat| Some(greet(c, seat))));
         assert_eq!(ask(addr, b'!').await, b"");
         assert_eq!(ask(addr, b'!').await, b"");
         assert_eq!(ask(addr, b'?').await, b"hi");
         accepting.abort();
         let _ = accepting.await;
-        assert_eq!(seats.available_permits(), 2, "a seat was lost to a panic");
+        assert_eq!(seats.free.available_permits(), 2, "a seat was lost to a panic");
     }
 
     #[tokio::test]
     async fn clients_wait_for_a_seat() {
         let (listener, addr) = listener().await;
-        let accepting = tokio::spawn(accept(listener, Arc::new(Semaphore::new(1)), |c, _, seat| Some(greet(c, seat))));
+        let accepting = tokio::spawn(accept(listener, Arc::new(Seats::new(1, 100)), |c, _, seat| Some(greet(c, seat))));
         let mut first = TcpStream::connect(addr).await.expect("listening");
         tokio::task::yield_now().await;
         let second = ask(addr, b'?');

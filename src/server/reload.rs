@@ -73,11 +73,11 @@ async fn reload(gateway: &Gateway, seats: &Seats) {
 /// What is fixed at the start stays as it was.
 fn keep(old: &Config, new: &mut Config) {
     if old.local_port != new.local_port {
-        tracing::warn!("reload: local-port needs a restart, {} stays", old.local_port);
+        tracing::warn!("reload: -local-port needs a restart, {} stays", old.local_port);
         new.local_port = old.local_port;
     }
     if old.log_level != new.log_level {
-        tracing::warn!("reload: log-level needs a restart, it stays as it was");
+        tracing::warn!("reload: -log-level needs a restart, it stays as it was");
         new.log_level = old.log_level;
     }
 }

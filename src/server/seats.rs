@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The seats.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub(super) struct Seats {
     /// Those that are free; a session holds its permit.
     pub(super) free: Arc<Semaphore>,
     count: AtomicUsize,
+    /// Seats that go when they are left.
+    debt: AtomicUsize,
     most: usize,
     descriptors: u64,
 }
@@ -18,7 +20,13 @@ pub(super) struct Seats {
 impl Seats {
     /// As many as fit under the limit of descriptors.
     pub(super) fn new(most: usize, descriptors: u64) -> Seats {
-        Seats { free: Arc::new(Semaphore::new(most)), count: AtomicUsize::new(most), most, descriptors }
+        Seats {
+            free: Arc::new(Semaphore::new(most)),
+            count: AtomicUsize::new(most),
+            debt: AtomicUsize::new(0),
+            most,
+            descriptors,
+        }
     }
 
     /// How many there are.
@@ -28,7 +36,22 @@ impl Seats {
 
     /// How many are taken now.
     pub(super) fn taken(&self) -> usize {
-        self.count().saturating_sub(self.free.available_permits())
+        self.total().saturating_sub(self.free.available_permits())
+    }
+
+    /// How many there are, with those that go.
+    pub(super) fn total(&self) -> usize {
+        self.count() + self.debt.load(Ordering::Relaxed)
+    }
+
+    /// Gives a seat back for good if there is one too many.
+    pub(super) fn keep(&self, seat: OwnedSemaphorePermit) -> Option<OwnedSemaphorePermit> {
+        let paid = self.debt.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |debt| debt.checked_sub(1));
+        if paid.is_err() {
+            return Some(seat);
+        }
+        seat.forget();
+        None
     }
 
     /// Makes it as many as `-max-sessions` says, 0 being all that fit. Where more sit than may, those that leave are
@@ -41,16 +64,15 @@ impl Seats {
         let new = if wanted == 0 { most } else { wanted.min(most) };
         let old = self.count.swap(new, Ordering::Relaxed);
         if new >= old {
-            self.free.add_permits(new - old);
+            let mut more = new - old;
+            let forgiven =
+                self.debt.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |debt| Some(debt.saturating_sub(more)));
+            more -= forgiven.unwrap_or_default().min(more);
+            self.free.add_permits(more);
             return;
         }
-        let mut surplus = old - new;
-        surplus -= self.free.forget_permits(surplus);
-        if let (Ok(rest @ 1..), free) = (u32::try_from(surplus), self.free.clone()) {
-            tokio::spawn(async move {
-                free.acquire_many(rest).await.expect("nobody closes the semaphore").forget();
-            });
-        }
+        let surplus = old - new;
+        self.debt.fetch_add(surplus - self.free.forget_permits(surplus), Ordering::Relaxed);
     }
 }
 
@@ -58,18 +80,25 @@ impl Seats {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn seats_come_and_go_while_some_are_taken() {
+    #[test]
+    fn seats_come_and_go_while_some_are_taken() {
         let seats = Seats::new(10, 100);
-        let sitting: Vec<_> = (0..6).map(|_| seats.free.clone().try_acquire_owned().expect("a free seat")).collect();
+        let take = || seats.free.clone().try_acquire_owned().ok().and_then(|seat| seats.keep(seat));
+        let sitting: Vec<_> = (0..6).map(|_| take().expect("a free seat")).collect();
         seats.resize(4);
-        tokio::task::yield_now().await;
-        assert_eq!((seats.count(), seats.free.available_permits()), (4, 0));
+        assert_eq!((seats.count(), seats.taken(), seats.free.available_permits()), (4, 6, 0));
         drop(sitting);
-        tokio::task::yield_now().await;
-        assert_eq!((seats.free.available_permits(), seats.taken()), (4, 0));
+        // two of the six are one too many
+        assert!(take().is_none() && take().is_none());
+        assert_eq!((seats.total(), seats.taken(), seats.free.available_permits()), (4, 0, 4));
+        let sitting: Vec<_> = (0..4).map(|_| take().expect("a free seat")).collect();
+        seats.resize(1);
+        seats.resize(3);
+        assert_eq!((seats.total(), seats.taken()), (4, 4));
+        drop(sitting);
+        assert!(take().is_none());
         seats.resize(0);
-        assert_eq!((seats.count(), seats.free.available_permits()), (10, 10));
+        assert_eq!((seats.count(), seats.free.available_permits(), seats.taken()), (10, 10, 0));
         seats.resize(99);
         assert_eq!(seats.count(), 10);
     }

@@ -43,7 +43,7 @@ impl Signals {
         let _ = accepting.await;
         let open = seats.taken();
         tracing::info!("stopping: no more clients; sessions open: {open}");
-        let all = u32::try_from(seats.count()).unwrap_or(u32::MAX);
+        let all = u32::try_from(seats.total()).unwrap_or(u32::MAX);
         tokio::select! {
             _ = seats.free.acquire_many(all) => {}
             () = tokio::time::sleep(limit()) => tracing::info!("stopping: time is up"),

@@ -47,7 +47,7 @@ pub async fn route(setup: &Setup, flow: &mut Flow) -> Result<Decision, Failure> 
         }
         flow.verified = Some(agrees);
     }
-    flow.by_address = flow.verified == Some(false) || decision.dial == DialBy::Address;
+    flow.by_address = flow.verified == Some(false) || decision.dial == DialBy::Address || decision.via == Via::Direct;
     if setup.config.has_ways() {
         let via = match decision.via {
             Via::Upstream(number) => setup.upstreams[number].name().clone(),

@@ -217,9 +217,10 @@ impl Gss {
         if major & FAILED == 0 {
             return Ok(());
         }
-        let mut words = self.words(major, GSS_CODE);
-        if minor != 0 {
-            words.extend(self.words(minor, MECHANISM_CODE));
+        let mut words = if minor == 0 { Vec::new() } else { self.words(minor, MECHANISM_CODE) };
+        // the general status says little where there is a special one
+        if words.is_empty() || major & FAILED != UNSPECIFIED {
+            words.splice(0..0, self.words(major, GSS_CODE));
         }
         Err(shown(&words.join(": ")))
     }
@@ -324,6 +325,8 @@ const MUTUAL: u32 = 2;
 const CONTINUE_NEEDED: u32 = 1;
 /// calling errors and routine errors
 const FAILED: u32 = 0xffff_0000;
+/// GSS_S_FAILURE: see the special status.
+const UNSPECIFIED: u32 = 13 << 16;
 const GSS_CODE: c_int = 1;
 const MECHANISM_CODE: c_int = 2;
 

@@ -81,8 +81,13 @@ impl<'a> Legs<'a> {
             };
             self.sent += 1;
             let Some(conversation) = &mut conversation else { return self.settled(stream, addr, head).await };
+            // tinyproxy refuses credentials as if it were the origin
+            if head.status == 401 && conversation.has_told() {
+                conversation.refused();
+                return Err(unauthenticated(addr, &"credentials refused: answered 401"));
+            }
             if head.status != 407 {
-                conversation.accepted();
+                conversation.answered(head.status);
                 return self.settled(stream, addr, head).await;
             }
             if self.sent == MAX_LEGS {

@@ -46,7 +46,7 @@ impl Member {
         };
         let Some(tls) = &self.tls else { return Ok((Stream::Tcp(tcp), addr)) };
         let stream = tls.handshake(tcp, &self.proxy.addr.host).await.map_err(|error| {
-            Failure::new(Close::because(End::Dial, By::Upstream, format_args!("{addr}: TLS: {error}"))).of_proxy()
+            Failure::new(Close::because(End::Dial, By::Upstream, format_args!("{addr}: {error}"))).of_proxy()
         })?;
         Ok((stream, addr))
     }

@@ -114,7 +114,9 @@ fn certificate(why: &CertificateError) -> String {
                 .to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let names = text::shown(presented.join(", ").as_bytes());
+            // as the library shows them: DnsName("a.example")
+            let bare = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+            let names = text::shown(presented.iter().map(bare).collect::<Vec<_>>().join(", ").as_bytes());
             let names = if names.is_empty() { "none at all".to_owned() } else { names };
             format!("certificate is for other names ({names}), not for {}", expected.to_str())
         }
