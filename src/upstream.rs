@@ -93,10 +93,10 @@ impl Upstream {
         })
     }
 
-    /// Whether it would be the same if it were made of these settings; where they stand does not count. One whose
-    /// credentials are held is not: whoever reads the settings again may have seen to them, in a keytab for example.
+    /// Whether it would be the same if it were made of these settings; where they stand does not count. One that was
+    /// refused with a keytab is not: that may be another one by now, under the same name.
     pub fn is_as(&self, settings: &UpstreamSettings, config: &Config) -> bool {
-        if self.account.held().is_some() {
+        if settings.credentials.keytab.is_some() && self.account.held().is_some() {
             return false;
         }
         let place = self.settings.place.clone();

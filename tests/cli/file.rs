@@ -226,7 +226,7 @@ fn check_prints_what_is_in_force_with_stars_for_secrets_and_opens_nothing() {
     assert!(!out.contains("geheim") && !out.contains("verborgen"), "{out}");
     assert_eq!(out.matches("password = \"***\"").count(), 2, "{out}");
     let has = |wanted: &str| assert!(out.contains(wanted), "no {wanted} in {out}");
-    has(&format!("local-port = \"{port}\""));
+    has(&format!("local-port = {port}"));
     has("[upstream.corp]");
     has("http://10.2.0.2:3128");
     has("# resolves to 10.2.0.2");

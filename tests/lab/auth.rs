@@ -213,12 +213,13 @@ fn ntlm_does_not_go_on_over_another_connection() {
 }
 
 #[test]
-fn without_credentials_a_407_ends_the_session_as_that() {
+fn where_none_are_configured_a_407_is_a_refusal() {
     let scene = Scene::new("-sniff-timeout 5s");
     let (mut client, mut up) = Kind::Tls.ask(&scene);
     up.reply(demand(&[r#"Basic realm="lab""#, "NTLM"]));
     let line = scene.gateway.refusal_of(&mut client);
-    line.expect("end=auth by=upstream status=407");
-    assert_eq!(line.level(), "INFO");
+    // nobody else tells of it
+    line.expect("end=refused by=upstream status=407");
+    assert_eq!(line.level(), "WARN");
     assert_eq!(up.receive_all().0, b"", "said without a tunnel");
 }

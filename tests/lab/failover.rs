@@ -258,7 +258,7 @@ fn a_status_is_an_answer_and_the_next_proxy_is_not_asked() {
             let mut up = first.accept();
             up.expect_connect(TARGET);
             up.reply(format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n"));
-            let end = if *status == 407 { "end=auth" } else { "end=refused" };
+            let end = "end=refused";
             scene.gateway.refusal_of(&mut client).expect(&format!("{end} by=upstream status={status}"));
             assert_eq!(up.receive_all().0, b"", "said to a proxy that has refused");
         },

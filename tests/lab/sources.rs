@@ -48,7 +48,7 @@ fn a_shortage_of_ports_is_ours_and_never_charged_to_the_proxy() {
     assert_eq!(open.len(), PORTS);
     line.expect("end=error by=us stage=dial");
     assert_eq!(line.level(), "ERROR");
-    let told = scene.gateway.log.wait_for("out of local ports towards 10.2.0.2:3128: ");
+    let told = scene.gateway.log.wait_for("out of local ports towards 10.2.0.2:3128; add");
     let help = r#"; add addresses to "source" or widen net.ipv4.ip_local_port_range (now 40000-40009)"#;
     assert!(told.contains(help) && told.contains(" ERROR "), "{told}");
     for _ in 0..20 {

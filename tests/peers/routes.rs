@@ -66,7 +66,7 @@ via = 'reject'
 
     // what the user sees of a rejection
     let page = stage.client("curl -sS -w %{http_code} http://git.bench.example/").text();
-    assert!(page.ends_with("403") && page.contains("rejected"), "{page}");
+    assert!(page.ends_with("403") && page.contains("refused by a rule of this gateway"), "{page}");
     let outcome = stage.client("curl -sS --cacert $CA https://git.bench.example/").outcome();
     assert!(outcome.err.contains("alert access denied"), "{}", outcome.err);
     assert!(outcome.took < AT_ONCE);
