@@ -39,6 +39,13 @@ impl Stats {
         self.opened.load(Ordering::Relaxed)
     }
 
+    /// Sessions that are open.
+    pub fn live(&self) -> u64 {
+        let ended: u64 = End::ALL.iter().map(|end| self.ended(*end)).sum();
+        // an end may be counted between the two
+        self.opened().saturating_sub(ended)
+    }
+
     /// Sessions that ended in this way.
     pub fn ended(&self, end: End) -> u64 {
         self.ended[end as usize].load(Ordering::Relaxed)

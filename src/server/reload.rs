@@ -28,13 +28,23 @@ pub(super) async fn serve(mut signals: Signals, gateway: Arc<Gateway>, seats: Ar
     loop {
         tokio::select! {
             _ = signals.reload.recv() => reload(&gateway, &seats).await,
-            _ = signals.ask.recv() => {
-                for upstream in &gateway.setup().upstreams {
-                    upstream.states().iter().for_each(|state| tracing::info!("{state}"));
-                }
-            }
+            _ = signals.ask.recv() => tell(&gateway),
         }
     }
+}
+
+/// How things stand.
+fn tell(gateway: &Gateway) {
+    let setup = gateway.setup();
+    for upstream in &setup.upstreams {
+        upstream.states().iter().for_each(|state| tracing::info!("{state}"));
+    }
+    let (live, opened) = (gateway.stats.live(), gateway.stats.opened());
+    let down: usize = setup.upstreams.iter().map(|upstream| upstream.down()).sum();
+    let portless = gateway.stats.found_no_port();
+    tracing::info!(
+        "state: {live} of {opened} sessions open, proxies down: {down}, sessions without a local port: {portless}"
+    );
 }
 
 async fn reload(gateway: &Gateway, seats: &Seats) {

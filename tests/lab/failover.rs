@@ -174,6 +174,8 @@ fn what_failed_is_held_for_longer_each_time_and_told_once() {
     gateway.signal(Signal::SIGUSR1);
     gateway.log.wait_for(&format!("{FIRST} held for "));
     gateway.log.wait_for(&format!("{SECOND} up"));
+    let state = gateway.log.wait_for("state: ");
+    assert!(state.contains(" sessions open, proxies down: 1, sessions without a local port: 0"), "{state}");
     thread::sleep(Duration::from_millis(1050));
     assert_eq!(refusing.tries_after_a_session(), 2);
     // for two seconds now

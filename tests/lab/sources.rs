@@ -60,6 +60,9 @@ fn a_shortage_of_ports_is_ours_and_never_charged_to_the_proxy() {
     assert!((2..=5).contains(&times), "told {times} times in ten seconds");
     scene.gateway.signal(Signal::SIGUSR1);
     scene.gateway.log.wait_for("http://10.2.0.2:3128 up");
+    let state = scene.gateway.log.wait_for("state: ");
+    let portless = state.rsplit(' ').next().and_then(|number| number.parse::<usize>().ok());
+    assert!(portless.is_some_and(|count| count >= times) && state.contains("proxies down: 0"), "{state}");
     for (client, up) in open {
         client.reset();
         drop(up);

@@ -108,7 +108,7 @@ fn a_body_arrives_once_however_many_legs_there_are() {
 fn a_407_is_never_the_clients() {
     let refusing = demand(&[r#"Basic realm="lab""#]);
     // without credentials, and with wrong ones
-    for (scene, end) in [(Scene::new("-sniff-timeout 5s -plain-http relay"), "refused"), (scene("basic"), "auth")] {
+    for (scene, label) in [(Scene::new("-sniff-timeout 5s -plain-http relay"), "refused"), (scene("basic"), "auth")] {
         let (mut client, mut up) = ask(&scene, GET);
         up.expect_head(GET_LINE);
         up.reply(&refusing);
@@ -119,7 +119,7 @@ fn a_407_is_never_the_clients() {
         assert!(!String::from_utf8_lossy(&page).contains("geheim"));
         assert_eq!(up.receive_all().0, b"");
         client.fin();
-        scene.gateway.session_of(&client).expect(&format!("end={end} by=upstream"));
+        scene.gateway.session_of(&client).expect(&format!("end={label} by=upstream"));
     }
     let scene = scene("basic");
     for _ in 0..5 {
