@@ -43,6 +43,8 @@ pub struct Conversation {
     state: State,
     /// The upstream has asked.
     challenged: bool,
+    /// A request was to carry the last answer, and nothing was heard of it.
+    pending: bool,
     /// The answer that was given last rested on a nonce of an earlier connection.
     old_nonce: bool,
 }
@@ -51,6 +53,8 @@ pub struct Conversation {
 enum State {
     /// Nothing was said.
     Begun,
+    /// A request went without credentials.
+    Silent,
     /// Credentials that say all went out.
     Told(Scheme),
     /// The first message of NTLM went out.
@@ -89,7 +93,9 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::Wrong(why) => write!(f, "credentials refused: {why}"),
             Refusal::Held { why, left } => {
-                write!(f, "credentials were refused by {why}, held for {}s more", left.as_secs() + 1)
+                // 0 while another connection tries again
+                let left = left.as_millis().div_ceil(1000).max(1);
+                write!(f, "credentials were refused by {why}, held for {left}s more")
             }
             Refusal::NotOffered { offered, wanted } => write!(f, "wants {offered} credentials, auth says {wanted}"),
             Refusal::Unable(why) => f.write_str(why),
@@ -132,18 +138,22 @@ impl Account {
     /// # Errors
     /// [`Refusal::Held`].
     pub async fn begin(self: &Arc<Self>, host: &UpstreamHost, shown: &str) -> Result<Conversation, Refusal> {
-        let turn = self.lockout.turn().await?;
+        let turn = if self.lockout.asks_nobody() { None } else { self.lockout.turn().await? };
         let service = match host {
             UpstreamHost::Name(name) => Some(format!("HTTP@{name}")),
             UpstreamHost::Ip(_) => None,
         };
         let (account, proxy) = (self.clone(), shown.to_owned());
-        Ok(Conversation { account, proxy, service, turn, state: State::Begun, challenged: false, old_nonce: false })
+        let state = State::Begun;
+        Ok(Conversation { account, proxy, service, turn, state, challenged: false, pending: false, old_nonce: false })
     }
 
     fn basic(&self) -> Zeroizing<String> {
         let user = &self.credentials.user;
-        let pair = Zeroizing::new(format!("{user}:{}", self.password()));
+        let password = self.password();
+        // as long as it gets: a buffer that grows leaves copies behind
+        let mut pair = Zeroizing::new(String::with_capacity(user.len() + 1 + password.len()));
+        [user, ":", password].iter().for_each(|part| pair.push_str(part));
         let mut value = Zeroizing::new(String::with_capacity(6 + pair.len().div_ceil(3) * 4));
         value.push_str("Basic ");
         BASE64_STANDARD.encode_string(pair.as_bytes(), &mut value);
@@ -171,18 +181,20 @@ impl Account {
 impl Conversation {
     /// The value of Proxy-Authorization for the next request; `None` sends none. `uri` is the request's target as it
     /// stands in its first line; `asked` are the values of all Proxy-Authenticate fields of the 407 that came last,
-    /// none if the last answer was none.
+    /// none if the last answer was none. May wait for its turn as [`Account::begin`] does. When dropped, the
+    /// connection must not be used again.
     ///
     /// # Errors
-    /// We have nothing that the upstream wants.
+    /// We have nothing that the upstream wants, or it was refused a moment ago.
     pub async fn answer(
         &mut self,
         method: &str,
         uri: &str,
         asked: &[&[u8]],
     ) -> Result<Option<Zeroizing<String>>, Refusal> {
-        let answer =
-            if asked.is_empty() { self.unasked(method, uri).await } else { self.asked(method, uri, asked).await };
+        // nothing was heard and yet there is one more request: a 407 that asks for nothing
+        let is_asked = std::mem::replace(&mut self.pending, true) || !asked.is_empty();
+        let answer = if is_asked { self.asked(method, uri, asked).await } else { self.unasked(method, uri).await };
         if let Err(refusal @ (Refusal::Unable(_) | Refusal::NotOffered { .. })) = &answer {
             self.account.lockout.missing(&self.proxy, refusal);
         }
@@ -206,8 +218,19 @@ impl Conversation {
         }
     }
 
+    /// The connection ended before a byte of a reply came: nothing was refused. Whether the same can be said over
+    /// another connection.
+    pub fn unheard(&mut self) -> bool {
+        self.pending = false;
+        // a proxy that heard the first two messages of NTLM was there to hear the last
+        let can = !matches!(self.state, State::Told(Scheme::Ntlm) | State::Bound);
+        self.state = State::Begun;
+        can
+    }
+
     /// The upstream has answered with a status other than 407.
     pub fn answered(&mut self, status: u16) {
+        self.pending = false;
         // what may be refused before anybody is asked who he is proves nothing
         if !self.challenged && matches!(status, 400 | 401 | 403 | 405 | 501) {
             self.turn = None;
@@ -218,10 +241,18 @@ impl Conversation {
 
     /// The upstream has let us in.
     pub fn accepted(&mut self) {
+        self.pending = false;
         let scheme = match &self.state {
+            // a protocol that has no schemes
             State::Begun => None,
+            // it did not look at any credentials, and the first message of NTLM has none
+            State::Silent | State::Ntlm(_) => {
+                self.state = State::Silent;
+                self.account.lockout.let_in();
+                self.turn = None;
+                return;
+            }
             State::Told(scheme) => Some(*scheme),
-            State::Ntlm(_) => Some(Scheme::Ntlm),
             State::Negotiate(_) => Some(Scheme::Negotiate),
             State::Bound => return,
         };
@@ -245,32 +276,30 @@ impl Conversation {
 
     /// What is said to a 407.
     async fn asked(&mut self, method: &str, uri: &str, asked: &[&[u8]]) -> Result<Option<Zeroizing<String>>, Refusal> {
-        let offers: Vec<Challenge<'_>> = asked.iter().flat_map(|value| challenges(value)).collect();
+        // realms may be in any old encoding
+        let texts: Vec<_> = asked.iter().map(|value| String::from_utf8_lossy(value)).collect();
+        let offers: Vec<Challenge<'_>> = texts.iter().flat_map(|text| challenges(text.as_bytes())).collect();
         self.challenged = true;
-        // another connection may have heard the verdict meanwhile
-        if self.turn.is_none() && !self.has_told() {
-            self.account.check()?;
-        }
+        let offered = |scheme: Scheme| offers.iter().any(|offer| offer.scheme.eq_ignore_ascii_case(word(scheme)));
         match std::mem::replace(&mut self.state, State::Begun) {
-            State::Told(Scheme::Digest) => {
-                // a nonce grows old, which says nothing about the password
-                let stale = Digest::best(&offers).is_some_and(|digest| digest.is_stale());
-                if !(stale || self.old_nonce) {
-                    return Err(self.wrong(&offers));
-                }
-            }
-            State::Told(_) | State::Bound => return Err(self.wrong(&offers)),
+            // a nonce grows old, which says nothing about the password
+            State::Told(Scheme::Digest)
+                if self.old_nonce || Digest::best(&offers).is_some_and(|digest| digest.is_stale()) => {}
+            // what is not offered was not looked at
+            State::Told(scheme) if asked.is_empty() || offered(scheme) => return Err(self.wrong()),
             State::Ntlm(sent) => {
                 if let Some(token) = token(&offers, "ntlm") {
                     let token = token.map_err(Refusal::Unable)?;
-                    return self.prove(&sent, &token).map(Some);
+                    return self.prove(&sent, &token).await.map(Some);
                 }
             }
             State::Negotiate(negotiate) => match token(&offers, "negotiate") {
                 Some(token) => return self.negotiate(negotiate, token.map_err(Refusal::Unable)?).await.map(Some),
-                None => return Err(self.wrong(&offers)),
+                None if asked.is_empty() || offered(Scheme::Negotiate) => return Err(self.wrong()),
+                None => {}
             },
-            State::Begun => {}
+            // where a connection that was let in is asked again, the proxy has forgotten it
+            State::Begun | State::Silent | State::Bound | State::Told(_) => {}
         }
         self.choose(method, uri, &offers).await
     }
@@ -282,19 +311,34 @@ impl Conversation {
             (_, [only]) => Some(*only),
             _ => self.account.lockout.worked(),
         };
-        match scheme {
-            None => Ok(None),
-            Some(Scheme::Digest) => {
-                let Some(digest) = self.account.digest.known() else { return Ok(None) };
-                self.old_nonce = true;
-                self.digest(&digest, method, uri).map(Some)
+        let digest = self.account.digest.known();
+        match (scheme, digest) {
+            (None, _) | (Some(Scheme::Digest), None) => {
+                self.state = State::Silent;
+                Ok(None)
             }
-            Some(scheme) => self.open(scheme).await.map(Some),
+            (Some(Scheme::Digest), Some(digest)) => {
+                self.old_nonce = true;
+                self.digest(&digest, method, uri).await.map(Some)
+            }
+            (Some(scheme), _) => self.open(scheme).await.map(Some),
         }
+    }
+
+    /// Waits for the right to send credentials.
+    async fn claim(&mut self) -> Result<(), Refusal> {
+        if self.turn.is_none() {
+            self.turn = self.account.lockout.turn().await?;
+        }
+        Ok(())
     }
 
     /// Begins with a scheme that needs no challenge.
     async fn open(&mut self, scheme: Scheme) -> Result<Zeroizing<String>, Refusal> {
+        // the first message of NTLM has no credentials
+        if scheme != Scheme::Ntlm {
+            self.claim().await?;
+        }
         match scheme {
             Scheme::Ntlm => {
                 let message = ntlm::negotiate();
@@ -309,7 +353,8 @@ impl Conversation {
                     .ok_or_else(|| Refusal::Unable("negotiate needs the proxy by name, not by address".to_owned()))?;
                 let Credentials { user, keytab, .. } = &self.account.credentials;
                 let principal = if self.account.schemes == [Scheme::Negotiate] { user.as_str() } else { "" };
-                let begun = Negotiate::begin(service, principal.to_owned(), keytab.clone()).await;
+                let begun =
+                    Negotiate::begin(service, principal.to_owned(), keytab.clone()).await;
                 self.negotiate(begun.map_err(Refusal::Unable)?, Vec::new()).await
             }
             Scheme::Basic | Scheme::Digest => {
@@ -336,7 +381,7 @@ impl Conversation {
                     Some(digest) => {
                         let digest = self.account.digest.learn(digest);
                         self.old_nonce = false;
-                        self.digest(&digest, method, uri)
+                        self.digest(&digest, method, uri).await
                     }
                     None => Err(Refusal::Unable("a Digest challenge that cannot be answered".to_owned())),
                 },
@@ -344,6 +389,7 @@ impl Conversation {
             };
             match answer {
                 Ok(answer) => return Ok(Some(answer)),
+                Err(held @ Refusal::Held { .. }) => return Err(held),
                 // without a ticket there may still be a password
                 Err(refusal) => unable = unable.or(Some(refusal)),
             }
@@ -351,13 +397,16 @@ impl Conversation {
         Err(unable.unwrap_or_else(|| self.not_offered(offers)))
     }
 
-    fn digest(&mut self, digest: &Digest, method: &str, uri: &str) -> Result<Zeroizing<String>, Refusal> {
+    async fn digest(&mut self, digest: &Digest, method: &str, uri: &str) -> Result<Zeroizing<String>, Refusal> {
+        self.claim().await?;
         self.state = State::Told(Scheme::Digest);
         digest.answer(&self.account.credentials.user, self.account.password(), method, uri).map_err(Refusal::Unable)
     }
 
     /// The last message of NTLM.
-    fn prove(&mut self, sent: &[u8], came: &[u8]) -> Result<Zeroizing<String>, Refusal> {
+    async fn prove(&mut self, sent: &[u8], came: &[u8]) -> Result<Zeroizing<String>, Refusal> {
+        // the credentials may have been refused elsewhere since the first message
+        self.claim().await?;
         let login = ntlm::Login::new(&self.account.credentials.user, self.account.password());
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| Refusal::Unable(format!("random numbers: {error}")))?;
@@ -379,14 +428,9 @@ impl Conversation {
     }
 
     /// Credentials were sent and refused: nobody tries them for a while.
-    fn wrong(&mut self, offers: &[Challenge<'_>]) -> Refusal {
-        let why = self.account.who();
-        if !self.account.schemes.iter().any(|s| offers.iter().any(|o| o.scheme.eq_ignore_ascii_case(word(*s)))) {
-            return self.not_offered(offers);
-        }
-        self.account.lockout.refused(&self.proxy, &why);
-        self.turn = None;
-        Refusal::Wrong(why)
+    fn wrong(&mut self) -> Refusal {
+        self.refused();
+        Refusal::Wrong(self.account.who())
     }
 
     fn not_offered(&self, offers: &[Challenge<'_>]) -> Refusal {

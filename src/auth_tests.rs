@@ -186,3 +186,246 @@ fn nothing_secret_is_printed() {
     let account = account(&[Scheme::Basic]);
     assert!(!format!("{account:?}").contains("Circle"));
 }
+
+/// Credentials that are answered with `asked` after `after`, by 30 at once: how many were really sent.
+async fn storm(schemes: &[Scheme], after: Duration, asked: &'static str) -> usize {
+    let account = account(schemes);
+    let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let (account, sent) = (account.clone(), sent.clone());
+        tries.spawn(async move {
+            let mut conversation = account.begin(&proxy(), "p").await?;
+            let mut value = say(&mut conversation, &[]).await?;
+            for _ in 0..4 {
+                sent.fetch_add(value.is_some().into(), std::sync::atomic::Ordering::Relaxed);
+                tokio::time::sleep(after).await;
+                value =
+                    say(&mut conversation, if asked.is_empty() { &[] } else { std::slice::from_ref(&asked) }).await?;
+            }
+            Ok::<_, Refusal>(())
+        });
+    }
+    assert!(tries.join_all().await.iter().all(Result::is_err));
+    sent.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_is_slow_to_refuse_still_hears_few_wrong_passwords() {
+    assert_eq!(storm(&[Scheme::Basic], Duration::from_secs(5), "Basic realm=\"x\"").await, 2);
+    assert_eq!(storm(&[Scheme::Ntlm, Scheme::Basic], Duration::from_secs(1), "Basic realm=\"x\"").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_try_that_ends_does_not_let_two_at_once() {
+    let account = account(&[Scheme::Basic]);
+    let late = begin(&account).await;
+    let _second = begin(&account).await;
+    let start = tokio::time::Instant::now();
+    drop(late);
+    begin(&account).await;
+    assert_eq!(start.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_407_without_a_challenge_refuses_too() {
+    assert_eq!(storm(&[Scheme::Basic], Duration::from_millis(50), "").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_went_through_without_credentials_proves_none() {
+    let account = account(&[Scheme::Digest, Scheme::Basic]);
+    let mut exempt = begin(&account).await;
+    assert_eq!(say(&mut exempt, &[]).await, Ok(None));
+    exempt.accepted();
+    let mut first = begin(&account).await;
+    let mut second = begin(&account).await;
+    assert_eq!(say(&mut first, &[]).await, Ok(None));
+    assert_eq!(say(&mut second, &[]).await, Ok(None));
+    assert!(say(&mut first, &["Basic realm=\"x\""]).await.is_ok_and(|said| said.is_some()));
+    let waiting = tokio::spawn(async move { say(&mut second, &["Basic realm=\"x\""]).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(matches!(say(&mut first, &["Basic realm=\"x\""]).await, Err(Refusal::Wrong(_))));
+    assert!(matches!(waiting.await.expect("no panic"), Err(Refusal::Held { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_began_before_a_refusal_is_held_too() {
+    let account = account(&[Scheme::Basic]);
+    let mut proven = begin(&account).await;
+    say(&mut proven, &[]).await.expect("credentials");
+    proven.accepted();
+    let mut other = begin(&account).await;
+    say(&mut proven, &[]).await.expect("credentials");
+    assert!(matches!(say(&mut proven, &["Basic realm=\"x\""]).await, Err(Refusal::Wrong(_))));
+    assert!(matches!(say(&mut other, &[]).await, Err(Refusal::Held { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn holds_grow_and_end_with_one_try_at_a_time() {
+    let account = account(&[Scheme::Basic]);
+    for minutes in [1, 2, 4, 8, 15, 15] {
+        let mut conversation = begin(&account).await;
+        say(&mut conversation, &[]).await.expect("credentials");
+        if minutes > 1 {
+            assert!(matches!(account.begin(&proxy(), "p").await, Err(Refusal::Held { .. })), "{minutes}");
+        }
+        assert!(matches!(say(&mut conversation, &["Basic realm=\"x\""]).await, Err(Refusal::Wrong(_))));
+        let hold = Duration::from_secs(minutes * 60);
+        assert_eq!(account.held(), Some(hold));
+        tokio::time::advance(hold - Duration::from_millis(1)).await;
+        assert!(matches!(account.begin(&proxy(), "p").await, Err(Refusal::Held { .. })), "{minutes}");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(account.held(), None);
+    }
+    let mut conversation = begin(&account).await;
+    say(&mut conversation, &[]).await.expect("credentials");
+    conversation.accepted();
+    begin(&account).await;
+    begin(&account).await;
+}
+
+/// What is logged while it lives, on this thread.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_hold_and_its_end_is_one_line() {
+    let lines = Lines::default();
+    let to = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);
+    let _guard = tracing::subscriber::set_default(subscriber.with_writer(move || to.clone()).finish());
+    let account = account(&[Scheme::Basic]);
+    let mut known = begin(&account).await;
+    say(&mut known, &[]).await.expect("credentials");
+    known.accepted();
+    // the password is changed while many are under way
+    let mut many = Vec::new();
+    for _ in 0..20 {
+        let mut conversation = begin(&account).await;
+        say(&mut conversation, &[]).await.expect("credentials");
+        many.push(conversation);
+    }
+    for conversation in &mut many {
+        assert!(matches!(say(conversation, &["Basic realm=\"x\""]).await, Err(Refusal::Wrong(_))));
+    }
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let mut again = begin(&account).await;
+    say(&mut again, &[]).await.expect("credentials");
+    assert!(matches!(say(&mut again, &["Basic realm=\"x\""]).await, Err(Refusal::Wrong(_))));
+    tokio::time::advance(Duration::from_secs(120)).await;
+    for _ in 0..2 {
+        let mut good = begin(&account).await;
+        say(&mut good, &[]).await.expect("credentials");
+        good.accepted();
+    }
+    let why =
+        "upstream corp: credentials refused by http://proxy.example:3128: user Mufasa by basic; no more tries for";
+    let wanted = format!(" WARN {why} 1m\n WARN {why} 2m\n INFO upstream corp: credentials are accepted again\n");
+    let logged = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text");
+    assert_eq!(logged, wanted);
+}
+
+#[tokio::test]
+async fn a_realm_beyond_ascii_hides_no_challenge() {
+    let asked: [&[u8]; 1] = [b"Digest realm=\"f\xfcr\", nonce=\"n\", qop=\"auth\", Basic realm=\"f\xfcr alle\""];
+    let account = account(&[Scheme::Digest, Scheme::Basic]);
+    let said = begin(&account).await.answer("CONNECT", "a.example:443", &asked).await;
+    // what a digest of this realm would be nobody knows
+    assert_eq!(said.expect("Basic is offered").expect("credentials").as_str(), BASIC);
+}
+
+#[tokio::test]
+async fn a_scheme_that_is_not_offered_was_not_refused() {
+    let account = account(&[Scheme::Basic, Scheme::Ntlm]);
+    let mut first = begin(&account).await;
+    assert_eq!(say(&mut first, &["Basic realm=\"x\""]).await, Ok(Some(BASIC.to_owned())));
+    first.accepted();
+    let mut elsewhere = begin(&account).await;
+    assert_eq!(say(&mut elsewhere, &[]).await, Ok(Some(BASIC.to_owned())));
+    let said = say(&mut elsewhere, &["NTLM"]).await.expect("another scheme").expect("another scheme");
+    assert!(said.starts_with("NTLM "), "{said}");
+    assert_eq!(account.held(), None);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_asked_again_begins_anew_once() {
+    let account = account(&[Scheme::Ntlm]);
+    let mut ntlm = begin(&account).await;
+    say(&mut ntlm, &[]).await.expect("type 1");
+    let type_2 = format!("NTLM {}", BASE64_STANDARD.encode(TYPE_2));
+    assert!(say(&mut ntlm, &[&type_2]).await.is_ok_and(|said| said.is_some()));
+    ntlm.accepted();
+    assert_eq!(say(&mut ntlm, &[]).await, Ok(None));
+    let said = say(&mut ntlm, &["NTLM"]).await.expect("type 1").expect("type 1");
+    assert!(said.starts_with("NTLM TlRMTVNTUAABAAAA"), "{said}");
+    assert!(say(&mut ntlm, &[&type_2]).await.is_ok_and(|said| said.is_some()));
+    assert!(matches!(say(&mut ntlm, &["NTLM"]).await, Err(Refusal::Wrong(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_that_speak_ntlm_at_once_one_proves_a_wrong_password() {
+    let account = account(&[Scheme::Ntlm]);
+    let type_2 = format!("NTLM {}", BASE64_STANDARD.encode(TYPE_2));
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let (account, type_2) = (account.clone(), type_2.clone());
+        tries.spawn(async move {
+            let mut conversation = account.begin(&proxy(), "p").await?;
+            for asked in [&[][..], &[&*type_2], &["NTLM"]] {
+                say(&mut conversation, asked).await?;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Ok::<_, Refusal>(())
+        });
+    }
+    let start = tokio::time::Instant::now();
+    let outcomes = tries.join_all().await;
+    assert_eq!(outcomes.iter().filter(|o| matches!(o, Err(Refusal::Wrong(_)))).count(), 1);
+    assert_eq!(outcomes.iter().filter(|o| matches!(o, Err(Refusal::Held { .. }))).count(), 29);
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
+    // where nobody wants to see a proof, there is none, and nobody waits
+    tokio::time::advance(Duration::from_secs(60)).await;
+    for _ in 0..3 {
+        let mut exempt = begin(&account).await;
+        say(&mut exempt, &[]).await.expect("type 1");
+        exempt.answered(200);
+    }
+    let mut first = begin(&account).await;
+    say(&mut first, &[]).await.expect("type 1");
+    say(&mut first, &[&type_2]).await.expect("type 3");
+    assert!(matches!(account.begin(&proxy(), "p").await, Err(Refusal::Held { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_asks_nobody_keeps_nobody_waiting() {
+    for schemes in [&[Scheme::Ntlm][..], &[Scheme::Digest], &[Scheme::Basic, Scheme::Ntlm]] {
+        let account = account(schemes);
+        let mut first = begin(&account).await;
+        say(&mut first, &[]).await.expect("no credentials");
+        first.answered(200);
+        let start = tokio::time::Instant::now();
+        let mut open = Vec::new();
+        for _ in 0..10 {
+            let mut conversation = begin(&account).await;
+            say(&mut conversation, &[]).await.expect("no credentials");
+            open.push(conversation);
+        }
+        assert!(start.elapsed().is_zero(), "{schemes:?}");
+    }
+}
+
+/// A challenge without any of what a proxy may tell of itself.
+const TYPE_2: &[u8] = b"NTLMSSP\0\x02\0\0\0\0\0\0\0\x38\0\0\0\x01\x02\x08\0\x01\x23\x45\x67\x89\xab\xcd\xef\
+    \0\0\0\0\0\0\0\0\0\0\0\0\x38\0\0\0\x0a\0\x61\x4a\0\0\0\x0f";

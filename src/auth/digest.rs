@@ -44,7 +44,7 @@ impl Digest {
         uri: &str,
     ) -> Result<Zeroizing<String>, String> {
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        // what has no body is of a known body: auth-int can be answered too
+        // without a body qop=auth is taken
         let request = PasswordParams { username: user, password, uri, method, body: None };
         client.respond(&request).map(Zeroizing::new).map_err(|why| format!("Digest: {why}"))
     }

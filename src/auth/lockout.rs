@@ -2,9 +2,10 @@
 //! while after they were refused.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::Refusal;
 use crate::config::Scheme;
@@ -12,7 +13,8 @@ use crate::config::Scheme;
 const FIRST_HOLD: Duration = Duration::from_secs(60);
 const LONGEST_HOLD: Duration = Duration::from_secs(15 * 60);
 
-/// How long to wait for a refusal.
+/// How long one try keeps the others waiting: a proxy mostly looks at credentials before anything else, but may take
+/// its time over the origin. A proxy that is slow to refuse hears one more wrong password each time.
 const VERDICT: Duration = Duration::from_secs(3);
 
 /// How the credentials of one upstream fared.
@@ -27,11 +29,21 @@ pub(super) struct Lockout {
 struct State {
     /// They were accepted, and not refused since.
     proven: bool,
+    /// A request without credentials was let in, and none were refused since.
+    let_in: bool,
     worked: Option<Scheme>,
-    trying: bool,
+    trying: Option<Try>,
+    tries: u64,
     hold: Option<Hold>,
     /// When it was last told that there are no credentials to try.
     told: Option<Instant>,
+}
+
+/// The try that has not been heard of, the last one if there are several.
+#[derive(Clone, Copy, Debug)]
+struct Try {
+    number: u64,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -43,12 +55,19 @@ struct Hold {
 
 /// The right to try credentials that are not known to be good; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Turn(Arc<Lockout>);
+pub(super) struct Turn {
+    lockout: Arc<Lockout>,
+    number: u64,
+}
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.state().trying = false;
-        self.0.changed.notify_waiters();
+        let mut state = self.lockout.state();
+        if state.trying.is_some_and(|trying| trying.number == self.number) {
+            state.trying = None;
+        }
+        drop(state);
+        self.lockout.changed.notify_waiters();
     }
 }
 
@@ -64,26 +83,29 @@ impl Lockout {
             tokio::pin!(changed);
             // from here on no change is missed
             changed.as_mut().enable();
-            {
+            let until = {
                 let mut state = self.state();
                 if state.proven {
                     return Ok(None);
                 }
+                let now = Instant::now();
+                let until = state.trying.map(|trying| trying.since + VERDICT).filter(|until| *until > now);
                 if let Some(hold) = &state.hold {
-                    let left = hold.until.saturating_duration_since(Instant::now());
-                    if !left.is_zero() || state.trying {
+                    let left = hold.until.saturating_duration_since(now);
+                    if !left.is_zero() || until.is_some() {
                         return Err(Refusal::Held { why: hold.why.clone(), left });
                     }
                 }
-                if !state.trying {
-                    state.trying = true;
-                    return Ok(Some(Turn(self.clone())));
-                }
-            }
-            // a proxy looks at credentials before anything else: one that has not refused them by now will not
-            if tokio::time::timeout(VERDICT, changed).await.is_err() {
-                return Ok(None);
-            }
+                let Some(until) = until else {
+                    state.tries += 1;
+                    let number = state.tries;
+                    state.trying = Some(Try { number, since: now });
+                    return Ok(Some(Turn { lockout: self.clone(), number }));
+                };
+                until
+            };
+            // whether it was heard of or is late, the state says what that means
+            let _ = tokio::time::timeout_at(until, changed).await;
         }
     }
 
@@ -95,7 +117,7 @@ impl Lockout {
         if left.is_zero() { Ok(()) } else { Err(Refusal::Held { why: hold.why.clone(), left }) }
     }
 
-    /// They were accepted, or none were wanted.
+    /// They were accepted, in a scheme if the protocol has any.
     pub(super) fn accepted(&self, scheme: Option<Scheme>) {
         let mut state = self.state();
         state.proven = true;
@@ -107,10 +129,21 @@ impl Lockout {
         }
     }
 
+    /// A request without credentials was let in.
+    pub(super) fn let_in(&self) {
+        self.state().let_in = true;
+    }
+
+    /// Whether there is no need of a turn until somebody asks.
+    pub(super) fn asks_nobody(&self) -> bool {
+        let state = self.state();
+        state.let_in && state.hold.is_none()
+    }
+
     /// They were refused. Of several connections that were told so at once, one counts.
     pub(super) fn refused(&self, proxy: &str, why: &str) {
         let mut state = self.state();
-        state.proven = false;
+        (state.proven, state.let_in) = (false, false);
         let now = Instant::now();
         let length = match &state.hold {
             Some(hold) if hold.until > now => return,

@@ -18,6 +18,8 @@ use crate::wire::{connect, text};
 
 /// How long a refusing upstream may take over its page.
 const PAGE_TIME: Duration = Duration::from_secs(1);
+/// How long the page of a 407 may take; the verdict in its head must not be lost to a deadline.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// What one read of the reply is asked for: most replies are far shorter.
 const READ: usize = 512;
 /// More requests than this, and the upstream will never be content.
@@ -48,12 +50,14 @@ pub(super) struct Legs<'a> {
     page: bool,
     challenges: Vec<Vec<u8>>,
     sent: u32,
+    /// A request with credentials was not answered.
+    unheard: bool,
 }
 
 impl<'a> Legs<'a> {
     /// None yet. Where the upstream refuses and `page` is set, its page is read too.
     pub(super) fn new(target: &'a Target<'a>, page: bool) -> Legs<'a> {
-        Legs { target, page, challenges: Vec::new(), sent: 0 }
+        Legs { target, page, challenges: Vec::new(), sent: 0, unheard: false }
     }
 
     /// Asks, and answers challenges as long as the connection lasts.
@@ -74,8 +78,13 @@ impl<'a> Legs<'a> {
             let head = match exchange(stream, addr, &request).await {
                 // it closed behind its challenge without saying that it would
                 Err(failure) if failure.fault == Fault::Stale && self.sent > 0 => {
-                    self.sent += 1;
-                    return still_free(addr, conversation);
+                    let can = conversation.as_deref_mut().is_some_and(Conversation::unheard);
+                    if can && !std::mem::replace(&mut self.unheard, true) {
+                        self.sent += 1;
+                        return Ok(Leg::Reconnect);
+                    }
+                    // a proxy that hangs up on credentials may mean it: the next one need not hear them too
+                    return Err(Failure::new(failure.close));
                 }
                 head => head?,
             };
@@ -95,7 +104,8 @@ impl<'a> Legs<'a> {
                 return Err(unauthenticated(addr, &why));
             }
             self.challenges = reply::fields(&head.head, "proxy-authenticate");
-            if !drain::finish(stream, &head.head, head.rest).await {
+            let drained = tokio::time::timeout(DRAIN_TIME, drain::finish(stream, &head.head, head.rest));
+            if !drained.await.unwrap_or(false) {
                 return still_free(addr, Some(conversation));
             }
         }
@@ -250,6 +260,9 @@ fn charset(kind: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Account;
+    use crate::config::{Credentials, Scheme, Secret, UpstreamHost};
+    use std::sync::Arc;
     use tokio::net::{TcpListener, TcpStream};
 
     /// What becomes of a CONNECT that is answered with these pieces, then closed.
@@ -298,6 +311,88 @@ mod tests {
             failure.page,
             Some(Page { html: true, charset: Some("utf-8".to_owned()), body: b"<p>no!".to_vec() })
         );
+    }
+
+    /// Tells what becomes of a CONNECT with credentials at a proxy that says `answers` over one connection after the
+    /// other, each list in turn, and closes a connection when its list is at an end, if `closes`. With the credentials
+    /// that came.
+    async fn asked(
+        scheme: Scheme,
+        answers: &[&[&str]],
+        closes: bool,
+    ) -> (Result<Opened, Failure>, Vec<String>, Arc<Account>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let addr = listener.local_addr().expect("bound");
+        let answers: Vec<Vec<String>> = answers.iter().map(|a| a.iter().map(|a| (*a).to_owned()).collect()).collect();
+        let proxy = tokio::spawn(async move {
+            let mut came = Vec::new();
+            let mut open = Vec::new();
+            for answers in answers {
+                let (mut client, _) = listener.accept().await.expect("connected");
+                for answer in answers {
+                    let mut request = [0; 2048];
+                    let length = client.read(&mut request).await.expect("a request");
+                    let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                    let value = request.split("Proxy-Authorization: ").nth(1);
+                    came.push(value.map_or(String::new(), |v| v.lines().next().unwrap_or_default().to_owned()));
+                    client.write_all(answer.as_bytes()).await.expect("still read");
+                }
+                open.push(client);
+                if closes {
+                    open.clear();
+                }
+            }
+            (came, open)
+        });
+        let password = Some(Secret::new("geheim".to_owned()));
+        let credentials = Credentials { user: "me".to_owned(), password, keytab: None };
+        let account = Arc::new(Account::new("corp", &[scheme], &credentials));
+        let mut conversation = account.begin(&UpstreamHost::Ip(addr.ip()), "proxy").await.expect("not held");
+        let target = Target::Addr("203.0.113.9:443".parse().expect("an address"));
+        let mut legs = Legs::new(&target, false);
+        let outcome = loop {
+            let mut client = Stream::Tcp(TcpStream::connect(addr).await.expect("listening"));
+            match legs.next(&mut client, addr, Some(&mut conversation)).await {
+                Ok(Leg::Opened(opened)) => break Ok(opened),
+                Ok(Leg::Reconnect) => {}
+                Err(failure) => break Err(failure),
+            }
+        };
+        let (came, _open) = proxy.await.expect("no panic");
+        (outcome, came, account)
+    }
+
+    const DIGEST: &str = "HTTP/1.1 407 No\r\nProxy-Authenticate: Digest realm=\"r\", qop=\"auth\", nonce=\"n\"\r\n\
+        Content-Length: 0\r\n\r\n";
+
+    #[tokio::test]
+    async fn a_proxy_that_closes_behind_its_challenge_has_refused_nothing() {
+        let (outcome, came, account) = asked(Scheme::Digest, &[&[DIGEST], &["HTTP/1.1 200 OK\r\n\r\n"]], true).await;
+        assert_eq!(outcome.expect("2xx").status, Some(200));
+        assert!(came[0].is_empty() && came[1].starts_with("Digest "), "{came:?}");
+        assert_eq!(account.held(), None);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_hangs_up_on_credentials_hears_them_twice_at_most() {
+        let (outcome, came, account) = asked(Scheme::Digest, &[&[DIGEST, ""], &[""]], true).await;
+        let failure = outcome.expect_err("closed");
+        assert_eq!((failure.close.end, failure.fault), (End::Hangup, Fault::Final));
+        assert_eq!(came.iter().filter(|came| came.starts_with("Digest ")).count(), 2, "{came:?}");
+        assert_eq!(account.held(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_counts_whatever_its_page_does() {
+        let endless = "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=\"r\"\r\nContent-Length: 9\r\n\r\nno";
+        for last in [endless, "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nConnection: close\r\n\r\n"] {
+            let start = tokio::time::Instant::now();
+            let (outcome, came, account) = asked(Scheme::Basic, &[&[last], &[]], false).await;
+            assert!(start.elapsed() <= DRAIN_TIME);
+            assert_eq!(outcome.expect_err("refused").close.end, End::Auth);
+            assert_eq!(came, ["Basic bWU6Z2VoZWlt"]);
+            assert!(account.held().is_some());
+        }
     }
 
     #[tokio::test]
