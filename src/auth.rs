@@ -32,6 +32,7 @@ pub struct Account {
     credentials: Credentials,
     lockout: Arc<Lockout>,
     digest: digest::Shared,
+    threads: negotiate::Threads,
 }
 
 /// Who we are on one connection.
@@ -111,6 +112,7 @@ impl Account {
             credentials: credentials.clone(),
             lockout: Arc::new(Lockout::new(name)),
             digest: digest::Shared::default(),
+            threads: negotiate::Threads::default(),
         }
     }
 
@@ -354,7 +356,7 @@ impl Conversation {
                 let Credentials { user, keytab, .. } = &self.account.credentials;
                 let principal = if self.account.schemes == [Scheme::Negotiate] { user.as_str() } else { "" };
                 let begun =
-                    Negotiate::begin(service, principal.to_owned(), keytab.clone()).await;
+                    Negotiate::begin(&self.account.threads, service, principal.to_owned(), keytab.clone()).await;
                 self.negotiate(begun.map_err(Refusal::Unable)?, Vec::new()).await
             }
             Scheme::Basic | Scheme::Digest => {
