@@ -169,7 +169,12 @@ pub fn authenticate(
 fn key(login: &Login<'_>) -> Zeroizing<[u8; 16]> {
     let hash: Zeroizing<[u8; 16]> =
         Zeroizing::new(Md4::digest(Zeroizing::new(utf16(login.password)).as_slice()).into());
-    let who = utf16(&format!("{}{}", login.user.to_uppercase(), login.domain));
+    // letter by letter as Windows has it: no letter becomes two
+    let upper = login.user.chars().map(|letter| {
+        let mut upper = letter.to_uppercase();
+        upper.next().filter(|_| upper.len() == 0).unwrap_or(letter)
+    });
+    let who = utf16(&upper.chain(login.domain.chars()).collect::<String>());
     mac(&hash, &[&who])
 }
 
@@ -213,7 +218,10 @@ fn header(kind: u32) -> Vec<u8> {
 }
 
 fn utf16(text: &str) -> Vec<u8> {
-    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    // as long as it can get: a buffer that grows leaves copies behind
+    let mut bytes = Vec::with_capacity(text.len() * 2);
+    text.encode_utf16().for_each(|unit| bytes.extend(unit.to_le_bytes()));
+    bytes
 }
 
 fn word(message: &[u8], at: usize) -> Option<u32> {
@@ -285,6 +293,15 @@ mod tests {
         assert_eq!(response[24..32], 7u64.to_le_bytes());
         let flags = pair(AV_FLAGS, &[2, 0, 0, 0]);
         assert_eq!(response.windows(flags.len()).filter(|w| *w == flags).count(), 1);
+    }
+
+    #[test]
+    fn users_grow_upper_case_letter_by_letter() {
+        let [upper, lower, sharp, once, twice] =
+            ["\u{c4}DA", "\u{e4}da", "wei\u{df}", "weis", "weiss"].map(|user| key(&Login::new(user, "pw")));
+        assert_eq!(upper, lower);
+        assert!(sharp != once && sharp != twice);
+        assert_eq!(sharp, key(&Login::new("WEI\u{df}", "pw")));
     }
 
     #[test]
