@@ -9,7 +9,7 @@ fuzz_target!(|bytes: &[u8]| {
     for challenge in challenges(bytes) {
         let text = std::str::from_utf8(bytes).expect("only text has challenges");
         assert!(text.contains(challenge.text) && challenge.text.starts_with(challenge.scheme));
-        assert!(challenge.text.ends_with(challenge.token));
+        assert!(challenge.text.contains(challenge.token));
     }
     let login = Login::new("CORP\\me", "password");
     let proof = authenticate(&login, &negotiate(), bytes, Moment { random: [7; 8], filetime: 1 });
