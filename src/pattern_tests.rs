@@ -207,3 +207,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_error_stays_on_its_line_whatever_it_quotes() {
+    for text in ["[2001:db8::1]/2\n0", "a\nb", "[a:b\n]/8\n1", "10.0.0.0/\n8", "1.2.3.4-\n5"] {
+        for parse in [Pattern::parse, Pattern::parse_client, Pattern::parse_no_proxy] {
+            assert!(parse(text).is_err_and(|why| !why.contains('\n')), "{text:?}");
+        }
+    }
+}

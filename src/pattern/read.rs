@@ -43,7 +43,8 @@ fn split(text: &str) -> Result<(What<'_>, Option<&str>), String> {
             Some(ports) => Ok((What::V6(inside), Some(ports))),
             None if behind.is_empty() => Ok((What::V6(inside), None)),
             None if behind.starts_with('/') => {
-                Err(format!("has the prefix length behind the bracket, write [{inside}{}]", behind.trim_end()))
+                let network = format!("[{inside}{}]", behind.trim_end());
+                Err(format!("has the prefix length behind the bracket, write {}", network.escape_debug()))
             }
             None => Err(format!("has {behind:?} behind the bracket where only a port may stand")),
         };
