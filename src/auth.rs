@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::config::{Credentials, Scheme, UpstreamHost};
@@ -41,6 +42,7 @@ pub struct Conversation {
     proxy: String,
     service: Option<String>,
     turn: Option<Turn>,
+    begun: Instant,
     state: State,
     /// The upstream has asked.
     challenged: bool,
@@ -147,7 +149,18 @@ impl Account {
         };
         let (account, proxy) = (self.clone(), shown.to_owned());
         let state = State::Begun;
-        Ok(Conversation { account, proxy, service, turn, state, challenged: false, pending: false, old_nonce: false })
+        let begun = Instant::now();
+        Ok(Conversation {
+            account,
+            proxy,
+            service,
+            turn,
+            begun,
+            state,
+            challenged: false,
+            pending: false,
+            old_nonce: false,
+        })
     }
 
     fn basic(&self) -> Zeroizing<String> {
@@ -200,6 +213,9 @@ impl Conversation {
         if let Err(refusal @ (Refusal::Unable(_) | Refusal::NotOffered { .. })) = &answer {
             self.account.lockout.missing(&self.proxy, refusal);
         }
+        if let (Some(turn), State::Told(_) | State::Negotiate(_)) = (&mut self.turn, &self.state) {
+            turn.tell();
+        }
         answer
     }
 
@@ -235,7 +251,7 @@ impl Conversation {
         self.pending = false;
         // what may be refused before anybody is asked who he is proves nothing
         if !self.challenged && matches!(status, 400 | 401 | 403 | 405 | 501) {
-            self.turn = None;
+            self.settle();
             return;
         }
         self.accepted();
@@ -251,7 +267,7 @@ impl Conversation {
             State::Silent | State::Ntlm(_) => {
                 self.state = State::Silent;
                 self.account.lockout.let_in();
-                self.turn = None;
+                self.settle();
                 return;
             }
             State::Told(scheme) => Some(*scheme),
@@ -261,8 +277,14 @@ impl Conversation {
         if matches!(scheme, Some(Scheme::Ntlm | Scheme::Negotiate)) {
             self.state = State::Bound;
         }
-        self.account.lockout.accepted(scheme);
-        self.turn = None;
+        self.account.lockout.accepted(scheme, self.begun);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            turn.settle();
+        }
     }
 
     /// Whether credentials went out with the last answer.
@@ -273,7 +295,7 @@ impl Conversation {
     /// The upstream has refused us without a challenge.
     pub fn refused(&mut self) {
         self.account.lockout.refused(&self.proxy, &self.account.who());
-        self.turn = None;
+        self.settle();
     }
 
     /// What is said to a 407.

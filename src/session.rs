@@ -3,6 +3,7 @@
 //! Whatever happens to a session, a panic and a stop of the daemon included, it is reported exactly
 //! once: by the `Drop` of its report.
 
+mod mirror;
 mod report;
 mod setup;
 mod tunnel;
@@ -29,6 +30,7 @@ use crate::wire::alert::{self, Alert};
 use crate::wire::answer;
 use crate::wire::http::{H2_PREFACE, is_head};
 use crate::wire::race::{Heard, Protocol, Race};
+use mirror::Kind;
 use report::Report;
 use tunnel::{Early, Requests, Tunnel, join};
 use way::{Way, dial};
@@ -77,6 +79,12 @@ fn find_origin(client: &TcpStream, report: &mut Report) -> Result<(), Close> {
                    rules must leave out its mark or user, and the upstream";
         return Err(Close::because(End::Loop, By::Us, why));
     }
+    // where no route is direct there is nothing that could come back this way
+    if setup.goes_direct() && origin::is_local(peer.ip()) {
+        let registered = report.gateway.mirror.register(peer, Kind::Client);
+        let way_back = "our own direct connection was redirected: rules must leave out its mark or user";
+        report.mirrored.push(registered.ok_or_else(|| Close::because(End::Loop, By::Us, way_back))?);
+    }
     Ok(())
 }
 
@@ -114,7 +122,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     let setup = report.setup.clone();
     let config = &setup.config;
     let gateway = report.gateway.clone();
-    let flow = &mut report.flow;
+    let (flow, mirrored) = (&mut report.flow, &mut report.mirrored);
     let origin = flow.origin.expect("start() has found it");
     let mut prefix = Prefix::new(config.sniff_max_bytes);
     let race = race(config, origin);
@@ -164,6 +172,9 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         flow.dial = Some(took);
         let link = match outcome? {
             Way::Origin(stream) => {
+                let from =
+                    stream.local_addr().map_err(|error| Failure::new(Close::because(End::Dial, By::Us, error)))?;
+                mirrored.push(gateway.mirror.register(from, Kind::Dial).ok_or_else(Failure::of_loop)?);
                 let opened = Opened { status: None, surplus: Vec::new() };
                 return Ok(Way::Opened(Stream::Tcp(stream), opened));
             }
@@ -182,7 +193,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         let target = flow.target().expect("the origin is known");
         tracing::debug!("{} to {origin}: CONNECT {target} goes to {}", flow.client, link.addr);
         let page = heard.protocol == Protocol::Http;
-        let opened = upstream.open(link, &target, page, deadline).await;
+        let opened = upstream.open(*link, &target, page, deadline).await;
         flow.connect = Some(asked.elapsed());
         match opened {
             Ok((link, opened)) => {
@@ -191,7 +202,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
             }
             Err(failure) if is_plain && upstream.relays_instead(origin.port(), failure.status) => {
                 flow.stage = Stage::Dial;
-                upstream.dial().await.map(Way::Proxy)
+                upstream.dial().await.map(|link| Way::Proxy(Box::new(link)))
             }
             Err(failure) => Err(failure),
         }
@@ -211,7 +222,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         }
         Ok(Ok(Way::Proxy(link))) => {
             flow.stage = Stage::Relay;
-            return Ok(Tunnel::Requests(Box::new(Requests { client, prefix, link, via: decision.via })));
+            return Ok(Tunnel::Requests(Box::new(Requests { client, prefix, link: *link, via: decision.via })));
         }
         Ok(Ok(Way::Origin(_))) => unreachable!("it was opened above"),
         Ok(Err(failure)) => failure,

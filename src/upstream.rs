@@ -34,8 +34,10 @@ pub use connect::Opened;
 pub use dialler::Dialler;
 pub use failure::{Deadline, Failure};
 
-/// How long a proxy may take to be connected to while there is another one.
+/// How long a proxy may take to be connected to while there is another one, unless the time is shorter.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A dial that was given up earlier says nothing about the proxy.
+const SLOW: Duration = Duration::from_secs(1);
 /// A connection that was not used for so long may have been closed for that.
 const UNUSED: Duration = Duration::from_millis(500);
 /// How long a port is relayed for which a tunnel was refused.
@@ -49,6 +51,8 @@ pub struct Upstream {
     members: Vec<Member>,
     account: Arc<Account>,
     dialler: Dialler,
+    /// How long a proxy may take to be connected to while there is another one.
+    patience: Duration,
     /// Ports for which CONNECT was refused, and until when that is believed.
     relayed: Mutex<HashMap<u16, Instant>>,
 }
@@ -64,6 +68,8 @@ pub struct Link {
     pub conversation: Option<Conversation>,
     member: usize,
     since: Instant,
+    /// The proxies that could not be reached before this one.
+    failed: Vec<usize>,
 }
 
 impl Link {
@@ -88,6 +94,7 @@ impl Upstream {
             account: Arc::new(Account::new(&settings.name, &settings.auth, &settings.credentials)),
             dialler: Dialler::new(config, &settings.source),
             relayed: Mutex::default(),
+            patience: PATIENCE.min(config.dial_timeout / u32::try_from(settings.proxies.len()).unwrap_or(u32::MAX)),
             settings: settings.clone(),
             name,
         })
@@ -156,7 +163,12 @@ impl Upstream {
         if let Err(held) = self.account.check() {
             return Err(Failure::new(Close::because(End::Auth, By::Upstream, held)));
         }
-        self.dial_one(&self.order()).await
+        let order = self.order();
+        if order.len() > 1 {
+            // one session sees whether a proxy is back; the others go on without it meanwhile
+            self.members[order[0]].health.claim(Instant::now(), self.patience);
+        }
+        self.dial_one(&order).await
     }
 
     /// Asks for a tunnel to `target`, over `link` if that still lives, and else over a new connection. Where the
@@ -176,8 +188,17 @@ impl Upstream {
         let mut may_be_stale = link.since.elapsed() > UNUSED || socket::has_ended(link.stream.tcp());
         loop {
             let member = &self.members[link.member];
-            left.retain(|number| *number != link.member);
-            let asked = tokio::time::timeout_at(until, self.ask(&mut link, target, page)).await;
+            left.retain(|number| *number != link.member && !link.failed.contains(number));
+            // whoever waits for the verdict on another session's credentials has asked the proxy nothing
+            let mut conversation = match tokio::time::timeout_at(until, self.conversation(&link)).await {
+                Ok(begun) => begun?,
+                Err(_) => {
+                    let waiting = format!("{}: the verdict on credentials that another session tries", link.addr);
+                    return Err(Failure::timeout(&waiting, limit));
+                }
+            };
+            let asking = self.ask(&mut link, conversation.as_mut(), target, page);
+            let asked = tokio::time::timeout_at(until, asking).await;
             let failure = match asked {
                 Ok(Ok(opened)) => {
                     member.worked();
@@ -203,6 +224,7 @@ impl Upstream {
                 Fault::Stale | Fault::Proxy => member.was_silent(failure.why()),
             }
             may_be_stale = false;
+            drop(conversation);
             if left.is_empty() {
                 return Err(failure);
             }
@@ -281,7 +303,7 @@ impl Upstream {
                 let Some(upstream) = upstream.upgrade() else { return };
                 for member in &upstream.members {
                     match tokio::time::timeout(PATIENCE, member.dial(&upstream.dialler.from())).await {
-                        Ok(Ok(_)) => member.worked(),
+                        Ok(Ok(_)) => member.was_reached(),
                         Ok(Err(failure)) if failure.fault == Fault::Proxy => member.failed(failure.why()),
                         Ok(Err(_)) => {}
                         Err(_) => member.failed(&format!("probe: nothing within {}s", PATIENCE.as_secs())),
@@ -302,35 +324,49 @@ impl Upstream {
     }
 
     async fn dial_one(&self, order: &[usize]) -> Result<Link, Failure> {
-        let mut failed = None;
+        let mut failure = None;
+        let mut failed = Vec::new();
         for (turn, &number) in order.iter().enumerate() {
             let member = &self.members[number];
             let from = self.dialler.from();
-            let dialling = member.dial(&from);
+            let waiting = Waiting { member, since: Instant::now(), over: false };
+            let dialling = async {
+                let dialled = member.dial(&from).await;
+                waiting.over();
+                dialled
+            };
             let dialled = if turn + 1 < order.len() {
-                let late = |_| Failure::timeout(&format!("dial {}", member.proxy.addr), PATIENCE).of_proxy();
-                tokio::time::timeout(PATIENCE, dialling).await.map_err(late).and_then(|dialled| dialled)
+                let late = |_| Failure::timeout(&format!("dial {}", member.proxy.addr), self.patience).of_proxy();
+                tokio::time::timeout(self.patience, dialling).await.map_err(late).and_then(|dialled| dialled)
             } else {
                 dialling.await
             };
             match dialled {
                 Ok((stream, addr)) => {
-                    return Ok(Link { stream, addr, conversation: None, member: number, since: Instant::now() });
+                    let (conversation, since) = (None, Instant::now());
+                    return Ok(Link { stream, addr, conversation, member: number, since, failed });
                 }
-                Err(failure) if failure.fault == Fault::Final => return Err(failure),
-                Err(failure) => {
-                    member.failed(failure.why());
-                    failed = Some(failure);
+                Err(ours) if ours.fault == Fault::Final => return Err(ours),
+                Err(theirs) => {
+                    member.failed(theirs.why());
+                    failed.push(number);
+                    failure = Some(theirs);
                 }
             }
         }
-        Err(failed.expect("an upstream has at least one proxy, and it failed"))
+        Err(failure.expect("an upstream has at least one proxy, and it failed"))
     }
 
     /// One proxy's answer, however many requests that takes.
-    async fn ask(&self, link: &mut Link, target: &Target<'_>, page: bool) -> Result<Opened, Failure> {
+    async fn ask(
+        &self,
+        link: &mut Link,
+        mut conversation: Option<&mut Conversation>,
+        target: &Target<'_>,
+        page: bool,
+    ) -> Result<Opened, Failure> {
         let member = &self.members[link.member];
-        let mut conversation = self.conversation(link).await?;
+        let unused = link.since.elapsed() > UNUSED;
         if member.proxy.speaks == Speaks::Socks5 {
             let Credentials { user, password, .. } = &self.settings.credentials;
             let login = password.as_ref().map(|password| (user.as_str(), password.reveal()));
@@ -343,7 +379,7 @@ impl Upstream {
             return outcome.map_err(|mut failure| {
                 // a proxy that hangs up on a login may mean it: the next one need not hear it too
                 failure.fault = match failure.close.end {
-                    End::Hangup if login.is_none() || link.since.elapsed() > UNUSED => Fault::Stale,
+                    End::Hangup if login.is_none() || unused => Fault::Stale,
                     End::BadReply if login.is_none() => Fault::Proxy,
                     _ => Fault::Final,
                 };
@@ -352,10 +388,32 @@ impl Upstream {
         }
         let mut legs = connect::Legs::new(target, page);
         loop {
-            match legs.next(&mut link.stream, link.addr, conversation.as_mut()).await? {
+            match legs.next(&mut link.stream, link.addr, conversation.as_deref_mut()).await? {
                 connect::Leg::Opened(opened) => return Ok(opened),
                 connect::Leg::Reconnect => *link = self.redial(link.member).await?,
             }
+        }
+    }
+}
+
+/// A dial that may be given up from outside: what took long is the proxy's silence.
+struct Waiting<'a> {
+    member: &'a Member,
+    since: Instant,
+    over: bool,
+}
+
+impl Waiting<'_> {
+    fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.over && self.since.elapsed() > SLOW {
+            let seconds = self.since.elapsed().as_secs();
+            self.member.was_silent(&format!("dial {}: given up after {seconds}s", self.member.proxy.addr));
         }
     }
 }

@@ -48,6 +48,7 @@ struct Try {
 
 #[derive(Debug)]
 struct Hold {
+    since: Instant,
     until: Instant,
     length: Duration,
     why: String,
@@ -58,12 +59,26 @@ struct Hold {
 pub(super) struct Turn {
     lockout: Arc<Lockout>,
     number: u64,
+    /// Credentials went out, and the verdict is not known: the next one has to wait for it as if this one did.
+    told: bool,
+}
+
+impl Turn {
+    /// Credentials go out now.
+    pub(super) fn tell(&mut self) {
+        self.told = true;
+    }
+
+    /// The verdict is known, or none is to be had.
+    pub(super) fn settle(mut self) {
+        self.told = false;
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.lockout.state();
-        if state.trying.is_some_and(|trying| trying.number == self.number) {
+        if !self.told && state.trying.is_some_and(|trying| trying.number == self.number) {
             state.trying = None;
         }
         drop(state);
@@ -100,7 +115,7 @@ impl Lockout {
                     state.tries += 1;
                     let number = state.tries;
                     state.trying = Some(Try { number, since: now });
-                    return Ok(Some(Turn { lockout: self.clone(), number }));
+                    return Ok(Some(Turn { lockout: self.clone(), number, told: false }));
                 };
                 until
             };
@@ -117,9 +132,13 @@ impl Lockout {
         if left.is_zero() { Ok(()) } else { Err(Refusal::Held { why: hold.why.clone(), left }) }
     }
 
-    /// They were accepted, in a scheme if the protocol has any.
-    pub(super) fn accepted(&self, scheme: Option<Scheme>) {
+    /// They were accepted, in a scheme if the protocol has any, on a connection that began at `begun`: what was refused
+    /// since then stays refused.
+    pub(super) fn accepted(&self, scheme: Option<Scheme>, begun: Instant) {
         let mut state = self.state();
+        if state.hold.as_ref().is_some_and(|hold| hold.since > begun) {
+            return;
+        }
         state.proven = true;
         if scheme.is_some() {
             state.worked = scheme;
@@ -150,7 +169,7 @@ impl Lockout {
             Some(hold) => (hold.length * 2).min(LONGEST_HOLD),
             None => FIRST_HOLD,
         };
-        state.hold = Some(Hold { until: now + length, length, why: format!("{proxy} ({why})") });
+        state.hold = Some(Hold { since: now, until: now + length, length, why: format!("{proxy} ({why})") });
         let name = &self.name;
         let length = humantime::format_duration(length);
         tracing::warn!("upstream {name}: credentials refused by {proxy}: {why}; no more tries for {length}");

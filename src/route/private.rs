@@ -7,6 +7,9 @@ use crate::addr::Target;
 /// The name under which Google's clouds have their metadata server, 169.254.169.254.
 const METADATA: &str = "metadata.google.internal";
 
+/// The names under which /etc/hosts knows the machine itself.
+const OWN: [&str; 5] = ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "localhost6"];
+
 /// Whether the target is for private use: an upstream that is asked for it would look in its own network.
 ///
 /// Other names are left to the upstream: what they resolve to is known there only.
@@ -14,7 +17,7 @@ pub fn is_private(target: &Target<'_>) -> bool {
     match target {
         Target::Name(host, _) => {
             let name = host.as_str();
-            name == METADATA || name == "localhost" || name.ends_with(".localhost")
+            name == METADATA || OWN.contains(&name) || name.ends_with(".localhost")
         }
         Target::Addr(addr) => match addr.ip() {
             IpAddr::V4(addr) => v4(addr),
@@ -25,25 +28,30 @@ pub fn is_private(target: &Target<'_>) -> bool {
 
 /// The special-purpose registry of IANA (RFC 6890), without what is for documentation and benchmarks.
 fn v4(addr: Ipv4Addr) -> bool {
-    let [a, b, ..] = addr.octets();
-    // 0.0.0.0/8 this network; 100.64.0.0/10 carriers (RFC 6598); from 224.0.0.0 multicast, reserved, broadcast
+    let [a, b, c, _] = addr.octets();
+    // 0.0.0.0/8 this network; 192.0.0.0/24 protocols, and a cloud's metadata; 100.64.0.0/10 carriers (RFC 6598); from 224.0.0.0 multicast, reserved, broadcast
     a == 0
         || addr.is_loopback()
         || addr.is_private()
         || addr.is_link_local()
+        || [a, b, c] == [192, 0, 0]
         || (a == 100 && b & 0xc0 == 0x40)
         || a >= 224
 }
 
 fn v6(addr: Ipv6Addr) -> bool {
-    // fec0::/10 is what site-local addresses were (RFC 3879)
-    let site_local = addr.segments()[0] & 0xffc0 == 0xfec0;
+    let [first, second, third, ..] = addr.segments();
+    // fec0::/10 is what site-local addresses were (RFC 3879); 64:ff9b:1::/48 is for translation inside (RFC 8215)
+    let site_local = first & 0xffc0 == 0xfec0 || [first, second, third] == [0x64, 0xff9b, 1];
     addr.is_unique_local() || addr.is_unicast_link_local() || addr.is_multicast() || site_local
 }
 
 /// The IPv4 address inside: `::ffff:a.b.c.d`, `::a.b.c.d` (RFC 4291 section 2.5.5; `::` and `::1` are among
-/// them), `64:ff9b::a.b.c.d` (RFC 6052).
+/// them), `64:ff9b::a.b.c.d` (RFC 6052), and the site's of 6to4, `2002:AABB:CCDD::` (RFC 3056).
 fn embedded(addr: Ipv6Addr) -> Option<Ipv4Addr> {
+    if let [0x2002, high, low, ..] = addr.segments() {
+        return Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
+    }
     let [prefix @ .., high, low] = addr.segments();
     let inside = matches!(prefix, [0, 0, 0, 0, 0, 0 | 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0]);
     inside.then(|| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
@@ -75,6 +83,9 @@ mod tests {
             "172.16.0.0",
             "172.31.255.255",
             "192.168.0.0",
+            "192.0.0.192",
+            "2002:a00::1",
+            "64:ff9b:1::8.8.8.8",
             "192.168.255.255",
             "224.0.0.1",
             "239.255.255.255",
@@ -126,7 +137,6 @@ mod tests {
             "::ffff:8.8.8.8",
             "::8.8.8.8",
             "64:ff9b::8.8.8.8",
-            "64:ff9b:1::10.1.2.3",
             "1::10.1.2.3",
         ] {
             assert!(!addr(text), "{text}");

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::seats::Seats;
-use super::{check_upstreams, count};
+use super::{check_mark, check_upstreams, count};
 use crate::config::Config;
 use crate::session::{Gateway, Setup};
+use crate::sys::limits;
 
 /// The signals that change or ask.
 pub(super) struct Signals {
@@ -63,6 +64,12 @@ async fn reload(gateway: &Gateway, seats: &Seats) {
     };
     if let Err(why) = check_upstreams(&setup).await {
         return tracing::error!("reload refused: {why}");
+    }
+    if setup.config.has_secrets() {
+        limits::forbid_core_dumps();
+    }
+    if setup.config.mark != old.config.mark {
+        check_mark(&setup.config);
     }
     for remark in setup.config.remarks() {
         tracing::warn!("{remark}");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::mirror::Registered;
 use super::{Gateway, Setup};
 use crate::addr::Target;
 use crate::close::{By, Close, End, Stage, Weight};
@@ -19,6 +20,8 @@ pub(super) struct Report {
     /// What was in force when it began.
     pub(super) setup: Arc<Setup>,
     pub(super) flow: Flow,
+    /// The ends by which a loop would be found.
+    pub(super) mirrored: Vec<Registered>,
     close: Option<Close>,
     _seat: OwnedSemaphorePermit,
 }
@@ -27,7 +30,7 @@ impl Report {
     /// Opens the file.
     pub(super) fn new(gateway: Arc<Gateway>, flow: Flow, seat: OwnedSemaphorePermit) -> Report {
         gateway.stats.open();
-        Report { setup: gateway.setup(), gateway, flow, close: None, _seat: seat }
+        Report { setup: gateway.setup(), gateway, flow, mirrored: Vec::new(), close: None, _seat: seat }
     }
 
     /// Says how it ended, and files it.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::mirror::Mirror;
 use crate::config::{Config, Via};
 use crate::route::{Routes, Verifier};
 use crate::stats::{Gate, Pass, Stats};
@@ -14,6 +15,7 @@ use crate::upstream::{Dialler, Upstream};
 #[derive(Debug)]
 pub struct Gateway {
     setup: RwLock<Arc<Setup>>,
+    pub(super) mirror: Arc<Mirror>,
     /// The counters.
     pub stats: Stats,
     /// Lines about connections that should not be here.
@@ -30,6 +32,7 @@ pub struct Setup {
     /// The upstreams, in the order of the settings.
     pub upstreams: Vec<Arc<Upstream>>,
     pub(super) routes: Routes,
+    goes_direct: bool,
     pub(super) direct: Dialler,
     pub(super) verifier: Arc<Verifier>,
 }
@@ -39,6 +42,7 @@ impl Gateway {
     pub fn new(setup: Setup) -> Gateway {
         Gateway {
             setup: RwLock::new(Arc::new(setup)),
+            mirror: Arc::default(),
             stats: Stats::default(),
             gate: Gate::default(),
             ports: Gate::default(),
@@ -88,11 +92,17 @@ impl Setup {
         let default = Via::Upstream(config.default_upstream);
         Ok(Setup {
             routes: Routes::new(&config.routes, default, config.verify_name),
+            goes_direct: config.routes.iter().any(|route| route.via == Via::Direct),
             direct: Dialler::new(&config, &config.source),
             verifier: old.map_or_else(Arc::default, |old| old.verifier.clone()),
             upstreams,
             config,
         })
+    }
+
+    /// Whether a session may go to its origin without a proxy.
+    pub(super) fn goes_direct(&self) -> bool {
+        self.goes_direct
     }
 
     /// Whether one of the proxies has this address, as far as they are known now.

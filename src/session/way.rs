@@ -15,7 +15,7 @@ use crate::upstream::{Failure, Link, Opened};
 /// How far a session has come on its way out.
 pub(super) enum Way {
     /// Connected to a proxy.
-    Proxy(Link),
+    Proxy(Box<Link>),
     /// Connected to the origin itself.
     Origin(TcpStream),
     /// A tunnel.
@@ -25,7 +25,7 @@ pub(super) enum Way {
 /// Connects to where a route leads. May be dropped at any time.
 pub(super) async fn dial(setup: &Setup, via: Via, origin: SocketAddr) -> Result<Way, Failure> {
     match via {
-        Via::Upstream(number) => setup.upstreams[number].dial().await.map(Way::Proxy),
+        Via::Upstream(number) => setup.upstreams[number].dial().await.map(|link| Way::Proxy(Box::new(link))),
         Via::Direct => setup.direct.direct(origin).await.map(Way::Origin),
         Via::Reject => std::future::pending().await,
     }

@@ -106,7 +106,13 @@ impl<'a> Legs<'a> {
             self.challenges = reply::fields(&head.head, "proxy-authenticate");
             let drained = tokio::time::timeout(DRAIN_TIME, drain::finish(stream, &head.head, head.rest));
             if !drained.await.unwrap_or(false) {
-                return still_free(addr, Some(conversation));
+                if !conversation.is_bound() {
+                    return Ok(Leg::Reconnect);
+                }
+                // the challenge says whether it is a refusal
+                self.request(addr, Some(conversation)).await?;
+                let why = "closes the connection to which it wants the credentials bound (NTLM or Negotiate)";
+                return Err(unauthenticated(addr, &why));
             }
         }
     }
@@ -131,15 +137,6 @@ impl<'a> Legs<'a> {
         }
         Err(refused(stream, addr, head, self.page).await)
     }
-}
-
-/// The connection is over: whether that is the end of it.
-fn still_free(addr: SocketAddr, conversation: Option<&mut Conversation>) -> Result<Leg, Failure> {
-    if conversation.is_some_and(|conversation| conversation.is_bound()) {
-        let why = "closes the connection to which it wants the credentials bound (NTLM or Negotiate)";
-        return Err(unauthenticated(addr, &why));
-    }
-    Ok(Leg::Reconnect)
 }
 
 /// A head that is no interim one, and what came behind it.

@@ -85,7 +85,10 @@ pub(super) async fn any(addrs: &[SocketAddr], from: &From<'_>) -> Result<(TcpStr
         };
         match outcome {
             Some(Ok(Ok(connected))) => return Ok(connected),
-            Some(Ok(Err(undialled))) => failed = Some(undialled),
+            // a shortage of ours must not look like the other side's fault because of what came after it
+            Some(Ok(Err(undialled))) => {
+                failed = failed.filter(|first: &Undialled| socket::is_shortage(&first.error)).or(Some(undialled));
+            }
             Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
             None => return Err(failed.expect("addrs is not empty, so the last attempt has failed")),
         }

@@ -79,6 +79,12 @@ impl Failure {
         Failure::new(Close::because(End::Rejected, By::Us, why))
     }
 
+    /// Our own direct connection came back to us.
+    pub fn of_loop() -> Failure {
+        let why = "our own direct connection was redirected: rules must leave out its mark or user";
+        Failure { direct: true, ..Failure::new(Close::because(End::Loop, By::Us, why)) }
+    }
+
     /// The deadline passed.
     pub fn timeout(doing: &str, limit: Duration) -> Failure {
         let limit = humantime::format_duration(limit);

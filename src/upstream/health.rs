@@ -27,6 +27,10 @@ struct Down {
     until: Instant,
     hold: Duration,
     why: String,
+    /// It can be connected to, and does not answer.
+    silent: bool,
+    /// A session is seeing whether it works again.
+    claimed: bool,
 }
 
 /// What a failure or a success changes.
@@ -43,17 +47,23 @@ pub(super) enum Change {
 impl Health {
     /// It could not be reached, or spoke nonsense.
     pub(super) fn failed(&self, why: &str, now: Instant) -> Change {
+        self.down_for(why, now, false)
+    }
+
+    fn down_for(&self, why: &str, now: Instant, silent: bool) -> Change {
         let mut state = self.state();
         state.silences = 0;
         match &mut state.down {
             None => {
                 let hold = FIRST_HOLD;
-                state.down = Some(Down { since: now, until: now + hold, hold, why: why.to_owned() });
+                state.down =
+                    Some(Down { since: now, until: now + hold, hold, why: why.to_owned(), silent, claimed: false });
                 Change::Down(hold)
             }
             // of several sessions that failed at the same time one counts
-            Some(down) if down.until > now => Change::None,
+            Some(down) if down.until > now && !down.claimed => Change::None,
             Some(down) => {
+                down.claimed = false;
                 down.hold = (down.hold * 2).min(LONGEST_HOLD);
                 down.until = now + down.hold;
                 why.clone_into(&mut down.why);
@@ -69,7 +79,7 @@ impl Health {
             state.silences += 1;
             state.silences
         };
-        if silences < SILENCES { Change::None } else { self.failed(why, now) }
+        if silences < SILENCES { Change::None } else { self.down_for(why, now, true) }
     }
 
     /// It answered.
@@ -77,6 +87,22 @@ impl Health {
         let mut state = self.state();
         state.silences = 0;
         state.down.take().map_or(Change::None, |down| Change::Up(now.duration_since(down.since)))
+    }
+
+    /// It can be connected to: that ends only what a failure to do so began.
+    pub(super) fn reached(&self, now: Instant) -> Change {
+        let mut state = self.state();
+        match state.down.take_if(|down| !down.silent) {
+            Some(down) => Change::Up(now.duration_since(down.since)),
+            None => Change::None,
+        }
+    }
+
+    /// A session goes and sees whether it works again; for so long the others leave it alone still.
+    pub(super) fn claim(&self, now: Instant, patience: Duration) {
+        if let Some(down) = self.state().down.as_mut().filter(|down| down.until <= now) {
+            (down.until, down.claimed) = (now + patience, true);
+        }
     }
 
     /// Until when it is left alone.

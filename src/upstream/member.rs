@@ -61,6 +61,11 @@ impl Member {
         self.tell(self.health.was_silent(why, Instant::now()), why);
     }
 
+    /// Takes note that it can be connected to, which is not to say that it answers.
+    pub(super) fn was_reached(&self) {
+        self.tell(self.health.reached(Instant::now()), "");
+    }
+
     /// Takes note that it answers.
     pub(super) fn worked(&self) {
         self.tell(self.health.worked(Instant::now()), "");
