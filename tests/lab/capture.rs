@@ -96,6 +96,27 @@ fn an_own_dial_that_comes_back_ends_as_a_loop() {
 }
 
 #[test]
+fn a_direct_connection_that_comes_back_ends_as_a_loop() {
+    let net = Topology::new();
+    net.redirect();
+    // everything that this machine dials is sent to us, and our own mark is not exempt
+    net.rules("local up --mark 0x77");
+    net.gateway.run("ip route add default via 10.2.0.2");
+    let flags = format!("-upstream-proxy {UPSTREAM} -no-proxy {V4}");
+    let gateway = Launch::new(&flags).start(&net.gateway);
+    let start = gateway.descriptors();
+    for _ in 0..10 {
+        if let Ok(mut client) = net.client.try_connect(SocketAddr::new(V4, 443)) {
+            assert_ne!(client.ending_within(Duration::from_secs(3)), Ending::Open, "a loop holds the client");
+        }
+    }
+    gateway.settles_at(start);
+    let sessions = gateway.log.sessions();
+    let loops = sessions.iter().filter(|line| line.get("end") == Some("loop")).count();
+    assert!(loops > 0 && sessions.len() <= 40, "{loops} loops, 10 clients became {} sessions", sessions.len());
+}
+
+#[test]
 fn start_up_refuses_an_upstream_that_is_our_own_listener() {
     let net = Topology::new();
     let rows =
