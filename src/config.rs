@@ -66,6 +66,8 @@ pub struct Config {
     pub file: Option<String>,
     /// The words that all this was read from.
     words: Vec<String>,
+    /// What was noticed while reading.
+    notes: Vec<String>,
     /// Each setting with the text that it came from.
     texts: Vec<(&'static str, String)>,
     /// The port that rules redirect to.
@@ -227,10 +229,10 @@ impl Config {
 
     /// What is no mistake, but hardly meant.
     pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.notes.clone();
         if self.sniff_timeout.is_some() {
-            return Vec::new();
+            return remarks;
         }
-        let mut remarks = Vec::new();
         for route in self.routes.iter().filter(|route| route.verify_name || route.to.iter().any(Pattern::is_name)) {
             remarks.push(format!("{}: its names match nothing, since sniff-timeout looks for no name", route.place));
         }
@@ -246,6 +248,7 @@ impl Config {
         Config {
             file: None,
             words: Vec::new(),
+            notes: Vec::new(),
             texts: Vec::new(),
             local_port: 0,
             upstreams: Vec::new(),

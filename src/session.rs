@@ -38,6 +38,9 @@ use way::{Way, dial};
 pub use setup::{Gateway, Setup};
 pub use way::route;
 
+/// A client that leaves earlier was not waiting for long.
+const PATIENT: Duration = Duration::from_secs(3);
+
 /// Takes a connection over. Its origin is read before this returns, while conntrack still knows it;
 /// the future is the rest of its life, and holds `seat` until it is reported.
 pub fn start(
@@ -204,14 +207,24 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
                 flow.stage = Stage::Dial;
                 upstream.dial().await.map(|link| Way::Proxy(Box::new(link)))
             }
-            Err(failure) => Err(failure),
+            Err(mut failure) => {
+                let refused = matches!(failure.status, Some(403 | 405 | 501));
+                if is_plain && refused && upstream.plain_http(origin.port()) == PlainHttp::Connect {
+                    failure.advise("plain-http = \"auto\" would relay this request");
+                }
+                Err(failure)
+            }
         }
     };
     let outcome = tokio::select! {
         // a client that is gone needs no tunnel, even if it is ready now
         biased;
-        left = sniff::watch(&client, &mut prefix) => return Err(left),
-        outcome = tokio::time::timeout_at(deadline.until, opening) => outcome,
+        left = sniff::watch(&client, &mut prefix) => Err(left),
+        outcome = tokio::time::timeout_at(deadline.until, opening) => Ok(outcome),
+    };
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(left) => return Err(impatient(left, flow, &setup, decision.via)),
     };
     let failure = match outcome {
         Ok(Ok(Way::Opened(stream, opened))) => {
@@ -237,17 +250,30 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     Err(failure.close)
 }
 
+/// A client that left after a while may have had enough of waiting: for what, the line should say.
+fn impatient(left: Close, flow: &Flow, setup: &Setup, via: Via) -> Close {
+    let waited = flow.started.elapsed();
+    if left.error.is_some() || waited < PATIENT {
+        return left;
+    }
+    Close::because(
+        left.end,
+        left.by,
+        format_args!("{}: nothing yet after {}s", late(flow, setup, via), waited.as_secs()),
+    )
+}
+
 /// What was being waited for when the time was up.
 fn late(flow: &Flow, setup: &Setup, via: Via) -> String {
     match (flow.upstream, via) {
         (Some(addr), _) => format!("{addr}: reply to CONNECT"),
-        (None, Via::Upstream(number)) => format!("dial {}", setup.upstreams[number].name()),
+        (None, Via::Upstream(number)) => format!("dial {}", setup.upstreams[number].shown()),
         (None, _) => format!("dial {}", flow.origin.expect("start() has found it")),
     }
 }
 
 /// The scanners that run on this destination port, and for how long; `None` waits for nothing.
-fn race(config: &Config, origin: SocketAddr) -> Option<(Race, Duration)> {
+pub fn race(config: &Config, origin: SocketAddr) -> Option<(Race, Duration)> {
     let port = origin.port();
     let race = Race { http: config.sniff_http_ports.contains(port), tls: config.sniff_tls_ports.contains(port) };
     let time = config.sniff_timeout?;

@@ -116,6 +116,15 @@ impl Upstream {
         &self.name
     }
 
+    /// Its name with its proxies, for people.
+    pub fn shown(&self) -> String {
+        if !self.settings.is_named() {
+            return self.name.to_string();
+        }
+        let proxies: Vec<String> = self.members.iter().map(|member| member.proxy.to_string()).collect();
+        format!("{} ({})", self.name, proxies.join(", "))
+    }
+
     /// Looks its proxies' names up, all at once, and tells all addresses with the proxies that have them, or why a
     /// name has none.
     pub async fn addresses(&self) -> Vec<(String, Result<Arc<[SocketAddr]>, String>)> {
@@ -141,7 +150,12 @@ impl Upstream {
     pub fn states(&self) -> Vec<String> {
         let now = Instant::now();
         let state = |member: &Member| match member.health.down(now) {
-            None => format!("upstream {}: {} up", self.name, member.proxy),
+            None => {
+                let held = self.account.held().map_or(String::new(), |left| {
+                    format!(", credentials refused and held for {}s more", left.as_secs() + 1)
+                });
+                format!("upstream {}: {} up{held}", self.name, member.proxy)
+            }
             Some((left, why)) => {
                 format!("upstream {}: {} held for {}s more: {why}", self.name, member.proxy, left.as_secs())
             }
@@ -231,7 +245,7 @@ impl Upstream {
             drop(link);
             link = match tokio::time::timeout_at(until, self.dial_one(&left)).await {
                 Ok(dialled) => dialled?,
-                Err(_) => return Err(Failure::timeout(&format!("dial {}", self.name), limit)),
+                Err(_) => return Err(Failure::timeout(&format!("dial {}", self.shown()), limit)),
             };
         }
     }

@@ -7,7 +7,7 @@ use super::wait_for;
 use crate::addr::{Name, Source};
 use crate::config::{Config, PlainHttp, Question, Via, route_shown};
 use crate::flow::Flow;
-use crate::session::{Setup, route};
+use crate::session::{Setup, race, route};
 
 /// What is to be printed.
 pub(super) fn run(config: Config, question: Question) -> Result<String, String> {
@@ -16,7 +16,8 @@ pub(super) fn run(config: Config, question: Question) -> Result<String, String> 
     let mut flow = Flow::new(SocketAddr::new(question.client, 0));
     let port = question.origin.port();
     flow.origin = Some(SocketAddr::new(question.origin.ip().to_canonical(), port));
-    flow.name = question.name.map(|host| Name { host, source: Source::Sni });
+    let hidden = question.name.clone().filter(|_| race(config, question.origin).is_none());
+    flow.name = question.name.filter(|_| hidden.is_none()).map(|host| Name { host, source: Source::Sni });
     let outcome = wait_for(route(&setup, &mut flow))?;
     let target = flow.target().expect("the origin is given");
     let mut text = match &outcome {
@@ -48,6 +49,9 @@ pub(super) fn run(config: Config, question: Question) -> Result<String, String> 
             let place = &config.upstreams[config.default_upstream].place;
             let _ = writeln!(text, "no route matches: upstream-proxy ({place})");
         }
+    }
+    if let Some(name) = hidden {
+        let _ = writeln!(text, "note: {name} is left out, since no name is looked for on port {port}");
     }
     for remark in config.remarks() {
         let _ = writeln!(text, "note: {remark}");

@@ -69,6 +69,7 @@ fn settings(words: Vec<String>, extra: usize) -> Result<(Asked, Vec<String>), Ve
     }
     let path = given.iter().rev().find(|g| g.name == FILE.0).map(|g| g.value.clone());
     let file = path.as_deref().map_or_else(File::default, file::read);
+    draft.config.file = path;
     draft.read_keys(&file);
     for Given { name, value } in &given {
         if let (true, Err(why)) = (is_switch(name), switch(value)) {
@@ -76,7 +77,6 @@ fn settings(words: Vec<String>, extra: usize) -> Result<(Asked, Vec<String>), Ve
         }
         draft.set(name, value, Place::new(format!("-{name}")), || format!("-{name}"));
     }
-    draft.config.file = path;
     draft.config.words = kept;
     draft.finish(&file).map(|config| (Asked::Config(Box::new(config)), rest))
 }

@@ -129,10 +129,15 @@ impl Draft {
             _ => names.iter().find(|name| **name == self.upstream_proxy).map(|name| (*name).to_owned()),
         };
         let Some(name) = named else {
+            if self.config.file.is_some() && !given {
+                let proxy = &self.upstream_proxy;
+                let note = format!("neither upstream-proxy nor an [upstream] is given: the proxy is {proxy}");
+                self.config.notes.push(note);
+            }
             let settings = std::mem::take(&mut self.upstream_proxy);
             self.config.default_upstream = self.config.upstreams.len();
             let own = std::mem::replace(&mut self.own, UpstreamDraft::new(""));
-            match own.finish_own(&settings, &place, &self.config.source, |name| {
+            match own.finish_own(&settings, &place, &self.config.source, !names.is_empty(), |name| {
                 self.places.iter().find(|(n, _)| *n == name).map(|(_, place)| place.clone())
             }) {
                 Ok(upstream) => self.config.upstreams.push(upstream),

@@ -20,6 +20,13 @@ pub struct Route {
     pub place: Place,
 }
 
+impl Route {
+    /// Whether it stands for the `no-proxy` list.
+    pub fn is_no_proxy(&self) -> bool {
+        self.place.to_string().starts_with("no-proxy")
+    }
+}
+
 /// Where a route leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {

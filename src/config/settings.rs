@@ -51,7 +51,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         name: "user",
         value: "USER",
         default: "",
-        help: "Who we are to the upstream, such as DOMAIN\\user",
+        help: "Who we are to the upstream, such as 'DOMAIN\\user'",
         set: |d, text| d.own.set("user", text),
     },
     Setting {

@@ -20,7 +20,7 @@ pub fn shown(config: &Config, remark: impl Fn(&Proxy) -> String) -> String {
             // an upstream without a name gets one, so that what is shown is whole
             "upstream-proxy" => quoted(shown_name(&config.upstreams[config.default_upstream])),
             "verify-name" => config.verify_name.to_string(),
-            _ if is_switch || value.parse::<i64>().is_ok() => value.clone(),
+            _ if is_switch || super::values::number(value).is_ok() => value.clone(),
             _ => quoted(value),
         };
         let _ = writeln!(text, "{name} = {value}");
@@ -29,7 +29,7 @@ pub fn shown(config: &Config, remark: impl Fn(&Proxy) -> String) -> String {
         section(&mut text, upstream, &remark);
     }
     // the first one stands for no-proxy, which is shown as such
-    for route in config.routes.iter().filter(|route| !route.place.to_string().starts_with("no-proxy")) {
+    for route in config.routes.iter().filter(|route| !route.is_no_proxy()) {
         let _ = write!(text, "\n[[route]] # {}\n{}", route.place, route_shown(route, config));
     }
     text

@@ -82,7 +82,7 @@ async fn reload(gateway: &Gateway, seats: &Seats) {
     }
     let file = setup.config.file.clone().unwrap_or_else(|| "settings".to_owned());
     let upstreams = count(setup.upstreams.len() as u64, "upstream");
-    let routes = count(setup.config.routes.len() as u64, "route");
+    let routes = count(setup.config.routes.iter().filter(|route| !route.is_no_proxy()).count() as u64, "route");
     gateway.exchange(setup);
     tracing::info!("reloaded {file}: {upstreams}, {routes}");
 }

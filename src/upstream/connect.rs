@@ -93,7 +93,8 @@ impl<'a> Legs<'a> {
             // tinyproxy refuses credentials as if it were the origin
             if head.status == 401 && conversation.has_told() {
                 conversation.refused();
-                return Err(unauthenticated(addr, &"credentials refused: answered 401"));
+                let failure = unauthenticated(addr, &"credentials refused: answered 401, as if it were the origin");
+                return Err(Failure { status: Some(401), ..failure });
             }
             if head.status != 407 {
                 conversation.answered(head.status);
@@ -101,7 +102,7 @@ impl<'a> Legs<'a> {
             }
             if self.sent == MAX_LEGS {
                 let why = format_args!("still asks who we are after {MAX_LEGS} requests");
-                return Err(unauthenticated(addr, &why));
+                return Err(Failure { status: Some(407), ..unauthenticated(addr, &why) });
             }
             self.challenges = reply::fields(&head.head, "proxy-authenticate");
             let drained = tokio::time::timeout(DRAIN_TIME, drain::finish(stream, &head.head, head.rest));
@@ -125,7 +126,10 @@ impl<'a> Legs<'a> {
         let Some(conversation) = conversation else { return Ok(Zeroizing::new(connect::request(self.target, None))) };
         let challenges: Vec<&[u8]> = self.challenges.iter().map(Vec::as_slice).collect();
         let answer = conversation.answer("CONNECT", &self.target.to_string(), &challenges).await;
-        let answer = answer.map_err(|refusal| unauthenticated(addr, &refusal))?;
+        let answer = answer.map_err(|refusal| {
+            let status = (self.sent > 0).then_some(407);
+            Failure { status, ..unauthenticated(addr, &refusal) }
+        })?;
         let credentials = answer.as_ref().map_or("", |answer| answer.as_str());
         Ok(Zeroizing::new(connect::request(self.target, Some(credentials))))
     }
@@ -209,7 +213,8 @@ async fn refused(stream: &mut Stream, addr: SocketAddr, head: Head, page: bool) 
         reply::field(&head, name)
             .is_some_and(|value| String::from_utf8_lossy(value).to_ascii_lowercase().contains(what))
     };
-    let close = Close::because(End::Refused, By::Upstream, format_args!("{addr} answered {why}"));
+    let advice = if status == 407 { "; it wants credentials, and auth is none" } else { "" };
+    let close = Close::because(End::Refused, By::Upstream, format_args!("{addr} answered {why}{advice}"));
     Failure {
         status: Some(status),
         page: if page { read_page(stream, &head, rest).await } else { None },

@@ -91,6 +91,11 @@ impl Failure {
         Failure::new(Close::because(End::Timeout, By::Upstream, format_args!("{doing}: nothing within {limit}")))
     }
 
+    /// Adds to its reason what may help.
+    pub fn advise(&mut self, advice: &str) {
+        self.close.error = Some(format!("{}; {advice}", self.why()).into());
+    }
+
     /// Its reason, for people.
     pub(super) fn why(&self) -> &str {
         self.close.error.as_deref().unwrap_or_default()

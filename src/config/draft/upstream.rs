@@ -126,8 +126,13 @@ impl UpstreamDraft {
         given: &str,
         place: &Place,
         source: &[IpAddr],
+        has_names: bool,
         place_of: impl Fn(&str) -> Option<Place>,
     ) -> Result<UpstreamSettings, Vec<Mistake>> {
+        if has_names && !given.contains([':', '.', ',', '/']) && given != "localhost" {
+            let why = format!("there is no [upstream.{given}]; a host of that name is written {given}:3128");
+            return Err(vec![Mistake { given: mistake_at(place, "upstream-proxy"), why }]);
+        }
         self.proxies = match proxies(given) {
             Ok(proxies) => proxies,
             Err(why) => {
