@@ -86,7 +86,8 @@ fn find_origin(client: &TcpStream, report: &mut Report) -> Result<(), Close> {
     if setup.goes_direct() && origin::is_local(peer.ip()) {
         let registered = report.gateway.mirror.register(peer, Kind::Client);
         let way_back = "our own direct connection was redirected: rules must leave out its mark or user";
-        report.mirrored.push(registered.ok_or_else(|| Close::because(End::Loop, By::Us, way_back))?);
+        let registered = registered.ok_or_else(|| Close::because(End::Loop, By::Us, way_back))?;
+        report.mirrored.get_or_insert_default()[0] = Some(registered);
     }
     Ok(())
 }
@@ -146,7 +147,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
                 outcome = &mut dialling, if is_likely && dialled.is_none() => dialled = Some(outcome),
             }
         };
-        flow.sniff = Some(flow.started.elapsed());
+        flow.sniff = Some(flow.started.elapsed().into());
         tracing::debug!("{} to {origin}: {heard:?}", flow.client);
     }
     flow.name = heard.name.take();
@@ -172,12 +173,13 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
             Some(dialled) => dialled,
             None => dialling.await,
         };
-        flow.dial = Some(took);
+        flow.dial = Some(took.into());
         let link = match outcome? {
             Way::Origin(stream) => {
                 let from =
                     stream.local_addr().map_err(|error| Failure::new(Close::because(End::Dial, By::Us, error)))?;
-                mirrored.push(gateway.mirror.register(from, Kind::Dial).ok_or_else(Failure::of_loop)?);
+                let registered = gateway.mirror.register(from, Kind::Dial).ok_or_else(Failure::of_loop)?;
+                mirrored.get_or_insert_default()[1] = Some(registered);
                 let opened = Opened { status: None, surplus: Vec::new() };
                 return Ok(Way::Opened(Stream::Tcp(stream), opened));
             }
@@ -197,7 +199,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         tracing::debug!("{} to {origin}: CONNECT {target} goes to {}", flow.client, link.addr);
         let page = heard.protocol == Protocol::Http;
         let opened = upstream.open(*link, &target, page, deadline).await;
-        flow.connect = Some(asked.elapsed());
+        flow.connect = Some(asked.elapsed().into());
         match opened {
             Ok((link, opened)) => {
                 flow.upstream = Some(link.addr);

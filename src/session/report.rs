@@ -21,7 +21,7 @@ pub(super) struct Report {
     pub(super) setup: Arc<Setup>,
     pub(super) flow: Flow,
     /// The ends by which a loop would be found.
-    pub(super) mirrored: Vec<Registered>,
+    pub(super) mirrored: Option<Box<[Option<Registered>; 2]>>,
     close: Option<Close>,
     _seat: OwnedSemaphorePermit,
 }
@@ -30,7 +30,7 @@ impl Report {
     /// Opens the file.
     pub(super) fn new(gateway: Arc<Gateway>, flow: Flow, seat: OwnedSemaphorePermit) -> Report {
         gateway.stats.open();
-        Report { setup: gateway.setup(), gateway, flow, mirrored: Vec::new(), close: None, _seat: seat }
+        Report { setup: gateway.setup(), gateway, flow, mirrored: None, close: None, _seat: seat }
     }
 
     /// Says how it ended, and files it.
@@ -149,7 +149,7 @@ impl fmt::Display for Line<'_> {
         }
         for (key, span) in [("sniff_ms", flow.sniff), ("dial_ms", flow.dial), ("connect_ms", flow.connect)] {
             if let Some(span) = span {
-                write!(f, " {key}={:.3}", millis(span))?;
+                write!(f, " {key}={:.3}", span.millis())?;
             }
         }
         if flow.requests > 0 {

@@ -14,10 +14,11 @@ use crate::sniff::Prefix;
 use crate::stream::Stream;
 use crate::upstream::Link;
 
-/// What a session has become.
+/// What a session has become. The common kind stands in it, so that an idle tunnel is one piece of memory.
+#[allow(clippy::large_enum_variant, reason = "the large one is the common one")]
 pub(super) enum Tunnel {
     /// Bytes both ways, moved by the kernel.
-    Spliced(Box<Relay>),
+    Spliced(Relay),
     /// Bytes both ways, moved by us.
     Copied(Box<Copying>),
     /// HTTP, request by request.
@@ -45,7 +46,7 @@ pub(super) fn join(client: TcpStream, stream: Stream, early: Early) -> Tunnel {
             relay.early_up(up, ended);
             relay.early_down(down);
             relay.counted(counted.0, counted.1);
-            Tunnel::Spliced(Box::new(relay))
+            Tunnel::Spliced(relay)
         }
         stream @ Stream::Tls(_) => {
             let mut relay = Copying::new(client, stream);
