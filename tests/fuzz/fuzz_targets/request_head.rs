@@ -7,9 +7,16 @@ use handyproxy::addr::Target;
 use handyproxy::wire::{fields, reply, request, response};
 use libfuzzer_sys::fuzz_target;
 
+/// More fields than we ever add to a head.
+const OURS: usize = 8;
+
 fuzz_target!(|bytes: &[u8]| {
     let Some(end) = reply::head_end(bytes, 0) else { return };
     let head = &bytes[..end];
+    // our own fields may make of a full head one that is too full to be read by ourselves
+    if head.iter().filter(|&&byte| byte == b'\n').count() > fields::MAX_FIELDS - OURS {
+        return;
+    }
     let mut room = fields::room();
     if let Ok(response) = response::parse(head, false, &mut room) {
         let mut out = Vec::new();
