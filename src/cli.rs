@@ -1,8 +1,12 @@
 //! The command line: what is asked for, and what is said when it cannot be done.
 
 mod check;
+mod completions;
+mod doctor;
 mod explain;
 mod reload;
+mod rules;
+mod setup;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,6 +27,19 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
         Ok(Command::Check(config)) => check::run(&config).map(|text| say(&text)),
         Ok(Command::Explain(config, question)) => explain::run(*config, question).map(|text| say(&text)),
         Ok(Command::Reload(_)) => reload::run(),
+        Ok(Command::Rules(config, action)) => rules::run(&config, action).map(|text| say(&text)),
+        Ok(Command::Doctor(config, how)) => match doctor::run(&config, how) {
+            Ok((report, well)) => {
+                say(&report);
+                return if well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            }
+            Err(why) => Err(why),
+        },
+        Ok(Command::Setup(words)) => setup::run(words),
+        Ok(Command::Completions(shell)) => {
+            say(&completions::run(shell));
+            Ok(())
+        }
         Ok(Command::Version) => {
             say(&format!("{VERSION}\n"));
             Ok(())

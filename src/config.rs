@@ -5,12 +5,14 @@
 pub mod argv;
 mod authorities;
 mod command;
+mod dns;
 mod draft;
 pub mod duration;
 mod file;
 mod help;
 mod permissions;
 mod routes;
+mod rules;
 mod secret;
 mod settings;
 mod shown;
@@ -25,8 +27,10 @@ use crate::addr::Host;
 use crate::pattern::{Pattern, Ports};
 
 pub use authorities::authorities;
+pub use dns::{DnsSettings, Zone};
 pub use help::help;
 pub use routes::{DialBy, Route, Via};
+pub use rules::{Mode, Rules, words as rules_words};
 pub use secret::Secret;
 pub use shown::{route_shown, shown, via};
 pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
@@ -42,6 +46,14 @@ pub enum Command {
     Explain(Box<Config>, Question),
     /// Tell the running daemon to read its settings again.
     Reload(Box<Config>),
+    /// Bring the instance's netfilter rules up or down, or tell of them.
+    Rules(Box<Config>, RulesAction),
+    /// See whether all is well.
+    Doctor(Box<Config>, Doctor),
+    /// Set an instance up, or take it back, as these words say.
+    Setup(Vec<String>),
+    /// Print what completes commands in a shell.
+    Completions(Shell),
     /// Print the version.
     Version,
     /// Print the flags.
@@ -59,6 +71,44 @@ pub struct Question {
     pub name: Option<Host>,
 }
 
+/// What becomes of the netfilter rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RulesAction {
+    /// An action of handyproxy-rules(8), and for how long without a confirmation.
+    Do(&'static str, Option<Duration>),
+    /// Print the words for it.
+    Words,
+}
+
+/// How to examine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doctor {
+    /// Tell programs, not people.
+    pub json: bool,
+    /// Ask nobody on the network.
+    pub no_net: bool,
+}
+
+/// A shell whose commands can be completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// bash(1).
+    Bash,
+    /// zsh(1).
+    Zsh,
+    /// fish(1).
+    Fish,
+}
+
+/// How rules hand connections over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// REDIRECT: the kernel's conntrack knows the original destination.
+    Redirect,
+    /// TPROXY: the accepted socket has it as its own address.
+    Tproxy,
+}
+
 /// All settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -72,6 +122,12 @@ pub struct Config {
     texts: Vec<(&'static str, String)>,
     /// The port that rules redirect to.
     pub local_port: u16,
+    /// How connections get there.
+    pub capture: Capture,
+    /// The resolver; `None`: there is none.
+    pub dns: Option<Box<DnsSettings>>,
+    /// The netfilter rules of this instance.
+    pub rules: Option<Rules>,
     /// Every upstream, one at least.
     pub upstreams: Vec<UpstreamSettings>,
     /// The number of the one that takes what matches no route.
@@ -251,6 +307,9 @@ impl Config {
             notes: Vec::new(),
             texts: Vec::new(),
             local_port: 0,
+            capture: Capture::Redirect,
+            dns: None,
+            rules: None,
             upstreams: Vec::new(),
             default_upstream: 0,
             routes: Vec::new(),
@@ -284,9 +343,10 @@ impl Default for Config {
     }
 }
 
-/// Every key of the file: its table (nothing, `upstream` or `route`) and its name.
+/// Every key of the file: its table (nothing, `upstream`, `route` or `rules`) and its name.
 pub fn keys() -> Vec<(&'static str, &'static str)> {
     let top = settings::SETTINGS.iter().map(|setting| ("", setting.name));
+    let rules = draft::RULES_KEYS.into_iter().map(|key| ("rules", key));
     let upstream = draft::UPSTREAM_KEYS.into_iter().map(|key| ("upstream", key));
-    top.chain(upstream).chain(draft::ROUTE_KEYS.into_iter().map(|key| ("route", key))).collect()
+    top.chain(upstream).chain(draft::ROUTE_KEYS.into_iter().map(|key| ("route", key))).chain(rules).collect()
 }

@@ -1,13 +1,14 @@
 //! The words behind the program's name: what is to be done, with which settings.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::argv::{self, Given, Kind, Words};
 use super::draft::Draft;
 use super::file::{self, File};
 use super::settings::SETTINGS;
 use super::values::switch;
-use super::{Command, Config, Mistake, Place, Question};
+use super::{Command, Config, Doctor, Mistake, Place, Question, RulesAction, Shell, duration};
 use crate::addr::Host;
 
 /// The flags that are no settings: what to print, instead of serving.
@@ -18,32 +19,136 @@ pub(super) const SWITCHES: [(&str, &str); 3] =
 pub(super) const FILE: (&str, &str, &str) =
     ("config", "FILE", "Read settings, upstreams and routes from this file (handyproxy.conf(5)); flags win over it");
 
-/// What can be asked for by a plain word: the word, what may follow the flags, what it does.
-pub(super) const SUBCOMMANDS: [(&str, &str, &str); 3] = [
-    ("check", "", "check all settings and print what is in force"),
-    ("explain", "CLIENT ORIGIN [NAME]", "tell how a connection would be routed, and why"),
-    ("reload", "", "check all settings, then tell the running daemon ($MAINPID) to read them"),
+/// Something that can be asked for by a plain word.
+pub(super) struct Subcommand {
+    pub(super) name: &'static str,
+    /// What stands before the flags.
+    pub(super) action: &'static str,
+    /// Its own flags, beside all settings.
+    pub(super) flags: &'static [(&'static str, Kind)],
+    /// What stands behind the flags.
+    pub(super) words: &'static str,
+    pub(super) what: &'static str,
+}
+
+const ACTIONS: [&str; 5] = ["up", "down", "status", "print", "confirm"];
+const SHELLS: [(&str, Shell); 3] = [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
+
+/// All of them.
+pub(super) static SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand {
+        name: "check",
+        action: "",
+        flags: &[],
+        words: "",
+        what: "check all settings and print what is in force",
+    },
+    Subcommand {
+        name: "explain",
+        action: "",
+        flags: &[],
+        words: "CLIENT ORIGIN [NAME]",
+        what: "tell how a connection would be routed, and why",
+    },
+    Subcommand {
+        name: "reload",
+        action: "",
+        flags: &[],
+        words: "",
+        what: "check all settings, then tell the running daemon ($MAINPID) to read them",
+    },
+    Subcommand {
+        name: "rules",
+        action: "up|down|status|print|confirm|words",
+        flags: &[("confirm", Kind::Value)],
+        words: "",
+        what: "what handyproxy-rules(8) does, as [rules] of the file says; -confirm TIME takes it back unless confirmed",
+    },
+    Subcommand {
+        name: "doctor",
+        action: "",
+        flags: &[("json", Kind::Switch), ("no-net", Kind::Switch)],
+        words: "",
+        what: "see whether all is well, and say what to do; -json for programs, -no-net asks nobody",
+    },
+    Subcommand {
+        name: "setup",
+        action: "",
+        flags: &[],
+        words: "",
+        what: "set up an instance on this machine, or take it back; setup -h tells its flags",
+    },
+    Subcommand {
+        name: "completions",
+        action: "bash|zsh|fish",
+        flags: &[],
+        words: "",
+        what: "print what completes commands in that shell",
+    },
 ];
 
 /// Reads the words.
 pub(super) fn parse(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
-    let subcommand = words.first().and_then(|word| SUBCOMMANDS.iter().find(|(name, ..)| name == word));
-    let Some((subcommand, ..)) = subcommand else {
-        return match settings(words, 0)? {
-            (Asked::Config(config), _) => Ok(Command::Run(config)),
-            (Asked::Other(command), _) => Ok(command),
+    let asked = words.first().and_then(|word| SUBCOMMANDS.iter().find(|sub| sub.name == word));
+    let Some(sub) = asked else {
+        return match settings(words, &[], 0)? {
+            (Asked::Config(config), ..) => Ok(Command::Run(config)),
+            (Asked::Other(command), ..) => Ok(command),
         };
     };
-    let extra = if *subcommand == "explain" { 3 } else { 0 };
-    let (config, words) = match settings(words[1..].to_vec(), extra)? {
-        (Asked::Config(config), words) => (config, words),
-        (Asked::Other(command), _) => return Ok(command),
+    let mut words = words[1..].to_vec();
+    match sub.name {
+        "setup" => return Ok(Command::Setup(words)),
+        "completions" => {
+            let shell = SHELLS.into_iter().find(|(name, _)| words == [*name]).map(|(_, shell)| shell);
+            return shell.map(Command::Completions).ok_or_else(|| mistake("completions", "wants bash, zsh or fish"));
+        }
+        _ => {}
+    }
+    let action = if sub.action.is_empty() || words.is_empty() { None } else { Some(words.remove(0)) };
+    let extra = if sub.name == "explain" { 3 } else { 0 };
+    let (config, own, words) = match settings(words, sub.flags, extra)? {
+        (Asked::Config(config), own, words) => (config, own, words),
+        (Asked::Other(command), ..) => return Ok(command),
     };
-    Ok(match *subcommand {
+    Ok(match sub.name {
         "check" => Command::Check(config),
         "reload" => Command::Reload(config),
+        "rules" => Command::Rules(config, rules_action(action.as_deref(), &own)?),
+        "doctor" => {
+            let is_on = |name| own.iter().any(|given| given.name == name && switch(&given.value) == Ok(true));
+            Command::Doctor(config, Doctor { json: is_on("json"), no_net: is_on("no-net") })
+        }
         _ => Command::Explain(config, question(&words)?),
     })
+}
+
+fn mistake(given: &str, why: impl Into<String>) -> Vec<Mistake> {
+    vec![Mistake { given: given.to_owned(), why: why.into() }]
+}
+
+fn rules_action(action: Option<&str>, own: &[Given]) -> Result<RulesAction, Vec<Mistake>> {
+    let confirm = match own.iter().rev().find(|given| given.name == "confirm") {
+        Some(given) => {
+            match duration::parse(&given.value).map(|nanos| u64::try_from(nanos).map(Duration::from_nanos)) {
+                Ok(Ok(time)) if time >= Duration::from_secs(1) => Some(time),
+                Err(why) => return Err(mistake("-confirm", why)),
+                _ => return Err(mistake("-confirm", format!("{:?} is less than 1s", given.value))),
+            }
+        }
+        None => None,
+    };
+    if confirm.is_some() && action != Some("up") {
+        return Err(mistake("-confirm", "belongs to rules up"));
+    }
+    match action.and_then(|word| ACTIONS.into_iter().find(|action| *action == word)) {
+        Some(action) => Ok(RulesAction::Do(action, confirm)),
+        None if action == Some("words") => Ok(RulesAction::Words),
+        None => Err(mistake(
+            "rules",
+            format!("wants up, down, status, print, confirm or words, not {:?}", action.unwrap_or_default()),
+        )),
+    }
 }
 
 enum Asked {
@@ -51,10 +156,17 @@ enum Asked {
     Other(Command),
 }
 
-/// Defaults, then the file, then the flags; and the words behind them, as far as some are allowed.
-fn settings(words: Vec<String>, extra: usize) -> Result<(Asked, Vec<String>), Vec<Mistake>> {
+/// Defaults, then the file, then the flags; with them the flags that are no settings, and the words behind all, as far
+/// as some are allowed.
+fn settings(
+    words: Vec<String>,
+    flags: &[(&str, Kind)],
+    extra: usize,
+) -> Result<(Asked, Vec<Given>, Vec<String>), Vec<Mistake>> {
     let kept = words.clone();
-    let Words { given, mistakes, rest } = argv::split(words, extra, kind);
+    let own = |name: &str| flags.iter().find(|(flag, _)| *flag == name).map(|(_, kind)| *kind);
+    let Words { given, mistakes, rest } = argv::split(words, extra, |name| own(name).or_else(|| kind(name)));
+    let (own, given): (Vec<Given>, Vec<Given>) = given.into_iter().partition(|given| own(&given.name).is_some());
     let mut draft = Draft::new();
     draft.mistakes = mistakes;
     let mut asked = None;
@@ -65,7 +177,7 @@ fn settings(words: Vec<String>, extra: usize) -> Result<(Asked, Vec<String>), Ve
         }
     }
     if let (Some(command), true) = (asked, draft.mistakes.is_empty()) {
-        return Ok((Asked::Other(command), rest));
+        return Ok((Asked::Other(command), own, rest));
     }
     let path = given.iter().rev().find(|g| g.name == FILE.0).map(|g| g.value.clone());
     let file = path.as_deref().map_or_else(File::default, file::read);
@@ -78,7 +190,7 @@ fn settings(words: Vec<String>, extra: usize) -> Result<(Asked, Vec<String>), Ve
         draft.set(name, value, Place::new(format!("-{name}")), || format!("-{name}"));
     }
     draft.config.words = kept;
-    draft.finish(&file).map(|config| (Asked::Config(Box::new(config)), rest))
+    draft.finish(&file).map(|config| (Asked::Config(Box::new(config)), own, rest))
 }
 
 fn kind(name: &str) -> Option<Kind> {

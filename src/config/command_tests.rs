@@ -206,3 +206,78 @@ fn help_and_version_are_asked_for_with_one_dash_or_two() {
     assert!(matches!(words("-help -local-port 1"), Ok(Command::Help)));
     assert!(matches!(words("-version=false"), Ok(Command::Run(_))));
 }
+
+#[test]
+fn rules_of_a_file_become_the_words_of_the_tool() {
+    let file = "local-port = 8043\ndns = '10.1.0.1:5353'\n[rules]\nmode = 'gateway'\ninterfaces = ['eth1', 'br-+']\n\
+                from = ['10.1.0.7/16', '2001:db8::1']\ndports = [80, '443']\nexclude = '192.0.2.0/24'\nprivate = true\n\
+                quic = 'leave'\ndns = true\nfamily = '4'\nbackend = 'nft'\n";
+    let config = read(file, "").expect("no mistake");
+    let wanted = "gateway --name x --port 8043 -i eth1 -i br-+ --from 10.1.0.0/16 --from 2001:db8::1/128 --dports 80,443 \
+                  --exclude 192.0.2.0/24 --quic leave --backend nft --dns-pool 198.18.0.0/15 \
+                  --dns-pool fd68:616e:6479::/112 --dns 5353 --private -4";
+    assert_eq!(crate::config::rules_words(&config, "x").map(|words| words.join(" ")).as_deref(), Some(wanted));
+    let config = read("[rules]\nmode = 'local'\nuid = 'handyproxy'\ndports = '*'\n", "-mark 7").expect("no mistake");
+    let wanted = "local --name x --port 8443 --mark 0x7 --uid handyproxy";
+    assert_eq!(crate::config::rules_words(&config, "x").map(|words| words.join(" ")).as_deref(), Some(wanted));
+    assert_eq!(crate::config::rules_words(&Config::default(), "x"), None);
+}
+
+#[test]
+fn mistakes_in_rules_are_told_with_their_lines() {
+    let file = "[rules]\nmode = 'both'\nports = 80\ndports = 'x'\nfrom = 'lan'\nprivate = 'maybe'\nquic = 'drop'\ninterfaces = []\n";
+    let mistakes = read(file, "").expect_err("seven mistakes");
+    assert_eq!(mistakes.len(), 7, "{mistakes:?}");
+    for (line, key) in (2..).zip(["mode", "ports", "dports", "from", "private", "quic", "interfaces"]) {
+        assert!(mistakes.iter().any(|m| m.contains(&format!(":{line}: rules.{key}: "))), "{key}: {mistakes:?}");
+    }
+    for (file, wanted) in [
+        ("[rules]\n", "mode is missing"),
+        ("[rules]\nmode = 'local'\ninterfaces = 'eth0'\n", "belongs to mode = \"gateway\""),
+        ("[rules]\nmode = 'gateway'\nuid = 'me'\n", "has no user"),
+        ("[rules]\nmode = 'gateway'\ndns = true\n", "set dns"),
+        ("rules = 1\n", "not a table"),
+    ] {
+        let mistakes = read(file, "").expect_err("a mistake");
+        assert!(mistakes.len() == 1 && mistakes[0].contains(wanted), "{file}: {mistakes:?}");
+    }
+}
+
+#[test]
+fn words_behind_a_subcommand_are_read_with_it() {
+    assert!(matches!(words("rules up"), Ok(Command::Rules(_, RulesAction::Do("up", None)))));
+    let confirmed = Some(Duration::from_secs(90));
+    assert!(
+        matches!(words("rules up -confirm 1m30s"), Ok(Command::Rules(_, RulesAction::Do("up", time))) if time == confirmed)
+    );
+    assert!(matches!(words("rules words -local-port 1"), Ok(Command::Rules(_, RulesAction::Words))));
+    for line in [
+        "rules",
+        "rules sideways",
+        "rules down -confirm 5s",
+        "rules up -confirm 0",
+        "completions",
+        "completions sh",
+        "check -json",
+    ] {
+        assert!(words(line).is_err(), "{line}");
+    }
+    let both = Doctor { json: true, no_net: true };
+    assert!(matches!(words("doctor -json --no-net -local-port 1"), Ok(Command::Doctor(_, how)) if how == both));
+    assert!(matches!(words("doctor -json=false"), Ok(Command::Doctor(_, how)) if how == Doctor::default()));
+    assert!(matches!(words("setup -yes x"), Ok(Command::Setup(words)) if words == ["-yes", "x"]));
+    assert!(matches!(words("completions fish"), Ok(Command::Completions(Shell::Fish))));
+}
+
+#[test]
+fn the_resolver_is_there_if_it_has_an_address() {
+    assert_eq!(config("-dns-ttl 5m").dns, None);
+    let config = config("-dns 127.0.0.1:5353,::1 -dns-forward corp=10.0.0.1,corp=10.0.0.2 -dns-aaaa");
+    let dns = config.dns.expect("it is on");
+    assert_eq!(dns.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.1:5353", "[::1]:53"]);
+    assert_eq!((dns.forward.len(), dns.forward[0].servers.len(), dns.aaaa), (1, 2, true));
+    assert_eq!((dns.pool.to_string(), dns.ttl), ("198.18.0.0/15".to_owned(), Duration::from_secs(60)));
+    for line in ["-dns name", "-dns-ttl 0", "-dns-ttl 25h", "-dns-pool 10.0.0.0/30", "-dns-forward corp"] {
+        assert!(words(line).is_err(), "{line}");
+    }
+}

@@ -2,18 +2,22 @@
 //! belongs together is checked and becomes a [`Config`].
 
 mod route;
+mod rules;
 mod upstream;
+
+use std::path::PathBuf;
 
 use super::file::{File, Key, Section};
 use super::settings::SETTINGS;
-use super::{Config, DialBy, Mistake, Place, Route, Via};
+use super::{Config, DialBy, DnsSettings, Mistake, Place, Route, Via};
 use crate::pattern::Pattern;
 pub(super) use route::KEYS as ROUTE_KEYS;
+pub(super) use rules::KEYS as RULES_KEYS;
 use upstream::UpstreamDraft;
 pub(super) use upstream::{KEYS as UPSTREAM_KEYS, OWN_KEYS};
 
 /// Settings of which an array may be given.
-const LISTS: [&str; 10] = [
+const LISTS: [&str; 15] = [
     "upstream-proxy",
     "proxy",
     "auth",
@@ -24,6 +28,11 @@ const LISTS: [&str; 10] = [
     "server-first-ports",
     "from",
     "to",
+    "dns",
+    "dns-forward",
+    "interfaces",
+    "dports",
+    "exclude",
 ];
 
 /// What is known so far.
@@ -35,6 +44,9 @@ pub(super) struct Draft {
     /// The upstream that has no name.
     pub(super) own: UpstreamDraft,
     pub(super) no_proxy: Vec<Pattern>,
+    pub(super) dns: DnsSettings,
+    /// From where relative paths count that are set from now on.
+    pub(super) folder: PathBuf,
     /// Where each setting that was given stands.
     places: Vec<(&'static str, Place)>,
     pub(super) mistakes: Vec<Mistake>,
@@ -48,6 +60,8 @@ impl Draft {
             upstream_proxy: String::new(),
             own: UpstreamDraft::new("upstream-proxy"),
             no_proxy: Vec::new(),
+            dns: DnsSettings::empty(),
+            folder: PathBuf::new(),
             places: Vec::new(),
             mistakes: Vec::new(),
         };
@@ -75,9 +89,10 @@ impl Draft {
     pub(super) fn read_keys(&mut self, file: &File) {
         self.mistakes.extend(file.mistakes.iter().cloned());
         self.own.folder.clone_from(&file.folder);
+        self.folder.clone_from(&file.folder);
         for key in &file.keys {
             if !SETTINGS.iter().any(|s| s.name == key.name) {
-                let known = SETTINGS.iter().map(|s| s.name).chain(["upstream", "route"]);
+                let known = SETTINGS.iter().map(|s| s.name).chain(["upstream", "route", "rules"]);
                 self.wrong(format!("{}: {}", key.place, key.name), unknown(&key.name, known));
                 continue;
             }
@@ -88,6 +103,7 @@ impl Draft {
         }
         // what comes later is given by flags
         self.own.folder.clear();
+        self.folder.clear();
     }
 
     /// Everything was given: makes it sound.
@@ -113,7 +129,25 @@ impl Draft {
                 Err(mistakes) => self.mistakes.extend(mistakes),
             }
         }
+        if let Some(section) = &file.rules {
+            match rules::read(section) {
+                Ok(rules) => self.config.rules = Some(rules),
+                Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+        }
+        self.finish_dns();
         if self.mistakes.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
+    }
+
+    /// The resolver is there if it has an address; what asks for it wants one.
+    fn finish_dns(&mut self) {
+        let dns = std::mem::replace(&mut self.dns, DnsSettings::empty());
+        let rules = self.config.rules.as_ref().filter(|rules| rules.is_on("dns"));
+        if let (true, Some(rules)) = (dns.listen.is_empty(), rules) {
+            let given = format!("{}: rules.dns", rules.place);
+            return self.wrong(given, "needs the resolver: set dns, such as dns = \"0.0.0.0:5353\"");
+        }
+        self.config.dns = (!dns.listen.is_empty()).then(|| Box::new(dns));
     }
 
     /// What `upstream-proxy` means: a named upstream, or proxies of its own.

@@ -18,6 +18,8 @@ pub(super) struct File {
     pub(super) upstreams: Vec<Section>,
     /// Each `[[route]]`.
     pub(super) routes: Vec<Section>,
+    /// `[rules]`.
+    pub(super) rules: Option<Section>,
     /// The folder from which relative paths count.
     pub(super) folder: PathBuf,
     /// Why a password must not stand in it, if it must not.
@@ -108,6 +110,8 @@ impl Source<'_> {
                         }
                     }
                 }
+                ("rules", DeValue::Table(keys)) => file.rules = Some(self.section("rules", name, keys)),
+                ("rules", _) => file.mistakes.push(self.wrong("", name, "not a table, [rules]")),
                 ("upstream", _) => file.mistakes.push(self.wrong("", name, "not tables, [upstream.NAME]")),
                 ("route", _) => file.mistakes.push(self.wrong("", name, "not a list of tables, [[route]]")),
                 _ => file.keys.push(self.key(name, value)),

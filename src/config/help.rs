@@ -2,17 +2,21 @@
 
 use clap::{Arg, ArgAction};
 
-use super::command::{FILE, SUBCOMMANDS, SWITCHES};
+use super::command::{FILE, SUBCOMMANDS, SWITCHES, Subcommand};
 use super::settings::SETTINGS;
 
 /// What `-h` prints.
 pub fn help() -> String {
     let mut usage = "handyproxy [-flag value | -flag=value]...".to_owned();
     let mut after = "Instead of serving:\n".to_owned();
-    for (name, words, what) in SUBCOMMANDS {
-        let gap = if words.is_empty() { "" } else { " " };
-        usage += &format!("\n       handyproxy {name} -config FILE [-flag value]...{gap}{words}");
-        after += &format!("  {name:8} {what}\n");
+    for Subcommand { name, action, words, what, .. } in SUBCOMMANDS {
+        let parts: [&str; 4] = match *name {
+            "completions" | "setup" => [name, action, "", ""],
+            _ => [name, action, "-config FILE [-flag value]...", words],
+        };
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        usage += &format!("\n       handyproxy {}", parts.join(" "));
+        after += &format!("  {name:11} {what}\n");
     }
     after += "\nTIME is written as 1h2m3.5s or 500ms. Exit codes: 0 fine, 1 could not start, 2 bad usage.\n\
               The file: man 5 handyproxy.conf. Netfilter rules: handyproxy-rules -h. Everything else: man 8 handyproxy.";

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::draft::Draft;
-use super::duration;
-use super::values::{addresses, level, number, parts, port, span, switch};
+use super::values::{addresses, capture, level, number, parts, port, span, switch};
+use super::{dns, duration};
 use crate::pattern::{Pattern, Ports};
 
 /// One setting.
@@ -29,6 +29,13 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: "8443",
         help: "Port to listen on, on all interfaces: the one that netfilter rules redirect to",
         set: |d, text| port(text).map(|port| d.config.local_port = port),
+    },
+    Setting {
+        name: "capture",
+        value: "HOW",
+        default: "redirect",
+        help: "How rules hand connections over: redirect, or tproxy, which needs CAP_NET_ADMIN",
+        set: |d, text| capture(text).map(|capture| d.config.capture = capture),
     },
     Setting {
         name: "upstream-proxy",
@@ -220,6 +227,65 @@ pub(super) static SETTINGS: &[Setting] = &[
         set: |d, text| {
             let bad = |_| format!("{text:?} is no mark of 32 bits");
             d.config.mark = u32::try_from(number(text)?).map_err(bad)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "dns",
+        value: "ADDRS",
+        default: "",
+        help: "Addresses at which to answer DNS, port 53 if left out: every name gets an address of our own, which stands for it; empty answers none",
+        set: |d, text| dns::servers(text).map(|addrs| d.dns.listen = addrs),
+    },
+    Setting {
+        name: "dns-forward",
+        value: "LIST",
+        default: "",
+        help: "Names, with all below them, that other servers answer: NAME=SERVER[:PORT], several with commas, such as corp.example=10.0.0.53",
+        set: |d, text| dns::zones(text).map(|zones| d.dns.forward = zones),
+    },
+    Setting {
+        name: "dns-pool",
+        value: "NET",
+        default: "198.18.0.0/15",
+        help: "Network from which names get addresses, used for nothing else; /8 to /29",
+        set: |d, text| dns::pool(text).map(|net| d.dns.pool = net),
+    },
+    Setting {
+        name: "dns-pool6",
+        value: "NET",
+        default: "fd68:616e:6479::/112",
+        help: "The same for IPv6; /8 to /112",
+        set: |d, text| dns::pool6(text).map(|net| d.dns.pool6 = net),
+    },
+    Setting {
+        name: "dns-aaaa",
+        value: "",
+        default: "false",
+        help: "Give names IPv6 addresses too; without, names have none",
+        set: |d, text| switch(text).map(|on| d.dns.aaaa = on),
+    },
+    Setting {
+        name: "dns-ttl",
+        value: "TIME",
+        default: "1m",
+        help: "How long clients may keep an answer; whole seconds, 1s to 1d",
+        set: |d, text| {
+            let ttl = span(text)?.unwrap_or_default();
+            if !(1..=86_400).contains(&ttl.as_secs()) {
+                return Err(format!("{text:?} is not between 1s and 24h"));
+            }
+            d.dns.ttl = ttl;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "dns-state",
+        value: "FILE",
+        default: "",
+        help: "File in which names keep their addresses over a restart; empty: dns-names in the unit's state directory, or nowhere",
+        set: |d, text| {
+            d.dns.state = (!text.is_empty()).then(|| d.folder.join(text));
             Ok(())
         },
     },

@@ -20,6 +20,7 @@ pub fn shown(config: &Config, remark: impl Fn(&Proxy) -> String) -> String {
             // an upstream without a name gets one, so that what is shown is whole
             "upstream-proxy" => quoted(shown_name(&config.upstreams[config.default_upstream])),
             "verify-name" => config.verify_name.to_string(),
+            "dns-aaaa" => super::values::switch(value).unwrap_or_default().to_string(),
             _ if is_switch || super::values::number(value).is_ok() => value.clone(),
             _ => quoted(value),
         };
@@ -31,6 +32,16 @@ pub fn shown(config: &Config, remark: impl Fn(&Proxy) -> String) -> String {
     // the first one stands for no-proxy, which is shown as such
     for route in config.routes.iter().filter(|route| !route.is_no_proxy()) {
         let _ = write!(text, "\n[[route]] # {}\n{}", route.place, route_shown(route, config));
+    }
+    if let Some(rules) = &config.rules {
+        let _ = write!(text, "\n[rules] # {}\nmode = {}\n", rules.place, quoted(rules.mode.word()));
+        for (key, values) in &rules.options {
+            let _ = match values.as_slice() {
+                [switch] if switch == "true" || switch == "false" => writeln!(text, "{key} = {switch}"),
+                [value] => writeln!(text, "{key} = {}", quoted(value)),
+                values => writeln!(text, "{key} = {}", list(values.iter().cloned())),
+            };
+        }
     }
     text
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{LogLevel, PlainHttp, Proxy, Scheme, Speaks, UpstreamAddr, UpstreamHost, duration};
+use super::{Capture, LogLevel, PlainHttp, Proxy, Scheme, Speaks, UpstreamAddr, UpstreamHost, duration};
 use crate::addr::Host;
 
 /// A duration of which nothing and less than nothing means: none.
@@ -64,6 +64,15 @@ pub(super) fn level(text: &str) -> Result<LogLevel, String> {
         "trace" => LogLevel::Trace,
         _ => return Err(format!("{text:?} is not off, error, warn, info, debug or trace")),
     })
+}
+
+/// `redirect` or `tproxy`.
+pub(super) fn capture(text: &str) -> Result<Capture, String> {
+    match text {
+        "redirect" => Ok(Capture::Redirect),
+        "tproxy" => Ok(Capture::Tproxy),
+        _ => Err(format!("{text:?} is not redirect or tproxy")),
+    }
 }
 
 /// `connect`, `relay` or `auto`.

@@ -1,0 +1,61 @@
+//! `handyproxy rules`: hands `[rules]` of an instance's file to handyproxy-rules(8), which knows netfilter.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::config::{Config, RulesAction, rules_words};
+
+const TOOL: &str = "handyproxy-rules";
+/// Where the tool may be, beside PATH: service managers leave these out.
+const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+/// Most letters of an instance's name, which stands in the name of a chain.
+const MAX_NAME: usize = 14;
+
+/// Does it, and does not return if the tool can be run; else the text to print.
+pub(super) fn run(config: &Config, action: RulesAction) -> Result<String, String> {
+    let file = config.file.as_deref().ok_or("rules: -config FILE is missing: the file with the [rules]")?;
+    let name = name(file)?;
+    let Some(words) = rules_words(config, name) else {
+        return Ok(format!("{file}: there is no [rules] section: nothing to do\n"));
+    };
+    let words = match action {
+        RulesAction::Words => return Ok(words.join(" ") + "\n"),
+        RulesAction::Do(action @ ("up" | "print"), confirm) => {
+            let mut words = words;
+            words.insert(1, action.to_owned());
+            words.extend(confirm.map(|time| format!("--confirm={}s", time.as_secs())));
+            words
+        }
+        RulesAction::Do(action, _) => [action, "--name", name].map(str::to_owned).to_vec(),
+    };
+    let path = std::env::var("PATH").unwrap_or_default();
+    let error = Command::new(TOOL).env("PATH", format!("{path}:{SBIN}")).args(words).exec();
+    Err(format!("rules: run {TOOL}: {error}"))
+}
+
+/// The instance that a file is for: `gateway` of `/etc/handyproxy/gateway.toml`.
+fn name(file: &str) -> Result<&str, String> {
+    let name = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.is_empty() || name.len() > MAX_NAME || name.starts_with('-') || !name.bytes().all(fits) {
+        return Err(format!(
+            "rules: {file}: rules are named after the file, and {name:?} is not 1 to {MAX_NAME} letters, digits, - and _"
+        ));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_named_after_the_file() {
+        assert_eq!(name("/etc/handyproxy/gateway.toml"), Ok("gateway"));
+        assert_eq!(name("a-1_B.toml"), Ok("a-1_B"));
+        for file in ["", "/", "a b.toml", "-x.toml", "a.b.toml", "fifteen-letters.toml"] {
+            assert!(name(file).is_err(), "{file}");
+        }
+    }
+}
