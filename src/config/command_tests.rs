@@ -237,6 +237,7 @@ fn mistakes_in_rules_are_told_with_their_lines() {
         ("[rules]\nmode = 'gateway'\nuid = 'me'\n", "has no user"),
         ("[rules]\nmode = 'gateway'\ndns = true\n", "set dns"),
         ("rules = 1\n", "not a table"),
+        ("capture = 'tproxy'\n[rules]\nmode = 'local'\n", "goes with capture = \"redirect\""),
     ] {
         let mistakes = read(file, "").expect_err("a mistake");
         assert!(mistakes.len() == 1 && mistakes[0].contains(wanted), "{file}: {mistakes:?}");

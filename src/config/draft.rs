@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::file::{File, Key, Section};
 use super::settings::SETTINGS;
-use super::{Config, DialBy, DnsSettings, Mistake, Place, Route, Via};
+use super::{Capture, Config, DialBy, DnsSettings, Mistake, Mode, Place, Route, Via};
 use crate::pattern::Pattern;
 pub(super) use route::KEYS as ROUTE_KEYS;
 pub(super) use rules::KEYS as RULES_KEYS;
@@ -135,8 +135,18 @@ impl Draft {
                 Err(mistakes) => self.mistakes.extend(mistakes),
             }
         }
+        self.check_rules();
         self.finish_dns();
         if self.mistakes.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
+    }
+
+    /// What netfilter can hand over in one way only.
+    fn check_rules(&mut self) {
+        let Some(rules) = &self.config.rules else { return };
+        if (rules.mode, self.config.capture) == (Mode::Local, Capture::Tproxy) {
+            let given = format!("{}: rules.mode", rules.place);
+            self.wrong(given, "local goes with capture = \"redirect\": TPROXY takes what comes in from elsewhere");
+        }
     }
 
     /// The resolver is there if it has an address; what asks for it wants one.
