@@ -9,6 +9,7 @@ mod dns;
 mod draft;
 pub mod duration;
 mod file;
+pub mod grammar;
 mod help;
 mod permissions;
 mod routes;

@@ -1,8 +1,25 @@
 //! `handyproxy completions`: what completes commands in a shell.
+//!
+//! Written here and not by clap_complete, which knows of no flag with one dash: behind one, what it makes for fish
+//! completes nothing any more. Each script has the flags once, however many subcommands take them.
 
-use crate::config::Shell;
+mod bash;
+mod fish;
+mod zsh;
+
+use crate::config::{Shell, grammar};
 
 /// What is to be printed.
-pub(super) fn run(_shell: Shell) -> String {
-    String::new()
+pub(super) fn run(shell: Shell) -> String {
+    let script = match shell {
+        Shell::Bash => bash::script,
+        Shell::Zsh => zsh::script,
+        Shell::Fish => fish::script,
+    };
+    script(&[grammar::settings(), grammar::switches()].concat(), &grammar::words())
+}
+
+/// The names of subcommands for which something holds.
+fn names(words: &[grammar::Word], holds: impl Fn(&grammar::Word) -> bool) -> Vec<&'static str> {
+    words.iter().filter(|word| holds(word)).map(|word| word.name).collect()
 }

@@ -1,0 +1,96 @@
+//! The flags and words of the command line as a shell has to know them to complete them.
+
+use super::argv::Kind;
+use super::command::{FILE, SUBCOMMANDS, SWITCHES};
+use super::settings::SETTINGS;
+
+/// A flag, its name without dashes.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value is, such as `FILE`; a switch has none.
+    pub value: &'static str,
+    /// The words that its value is one of, if it is.
+    pub words: &'static [&'static str],
+    /// What it does, in a few words.
+    pub about: &'static str,
+}
+
+/// A subcommand.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does, in a few words.
+    pub about: &'static str,
+    /// The words of which one follows it.
+    pub actions: Vec<&'static str>,
+    /// The flags that only it has.
+    pub flags: Vec<Flag>,
+    /// Whether it takes the file and all settings too.
+    pub takes_settings: bool,
+}
+
+/// Values that are words; of those of `auth` several may be given.
+const WORDS: [(&str, &[&str]); 4] = [
+    ("auth", &["none", "basic", "digest", "ntlm", "negotiate"]),
+    ("capture", &["redirect", "tproxy"]),
+    ("log-level", &["off", "error", "warn", "info", "debug", "trace"]),
+    ("plain-http", &["connect", "relay", "auto"]),
+];
+
+/// The flag for the file, and those of all settings.
+pub fn settings() -> Vec<Flag> {
+    let file = Flag { name: FILE.0, value: FILE.1, words: &[], about: brief(FILE.2) };
+    let settings = SETTINGS.iter().map(|setting| {
+        let words = WORDS.iter().find(|(name, _)| *name == setting.name).map_or(&[][..], |(_, words)| words);
+        Flag { name: setting.name, value: setting.value, words, about: brief(setting.help) }
+    });
+    std::iter::once(file).chain(settings).collect()
+}
+
+/// The flags that print something, instead of serving.
+pub fn switches() -> Vec<Flag> {
+    SWITCHES.map(|(name, about)| Flag { name, value: "", words: &[], about }).into()
+}
+
+/// All subcommands.
+pub fn words() -> Vec<Word> {
+    let words = SUBCOMMANDS.iter().map(|sub| Word {
+        name: sub.name,
+        about: brief(sub.what),
+        actions: sub.action.split('|').filter(|action| !action.is_empty()).collect(),
+        flags: sub.flags.iter().map(|&(name, kind)| own(name, kind)).collect(),
+        takes_settings: !matches!(sub.name, "setup" | "completions"),
+    });
+    words.collect()
+}
+
+fn own(name: &'static str, kind: Kind) -> Flag {
+    let value = if kind == Kind::Switch { "" } else { "VALUE" };
+    Flag { name, value, words: &[], about: "" }
+}
+
+/// The first clause of a help text.
+fn brief(help: &'static str) -> &'static str {
+    let end = [": ", "; ", ", such as", " ("].iter().filter_map(|stop| help.find(stop)).min();
+    &help[..end.unwrap_or(help.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_with_words_takes_each_of_them() {
+        for (name, words) in WORDS {
+            let setting = SETTINGS.iter().find(|setting| setting.name == name);
+            let setting = setting.unwrap_or_else(|| panic!("{name} is no setting"));
+            for word in words {
+                let mut draft = super::super::draft::Draft::new();
+                assert_eq!((setting.set)(&mut draft, word), Ok(()), "{name} {word}");
+            }
+        }
+    }
+}
