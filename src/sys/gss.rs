@@ -157,7 +157,9 @@ impl Gss {
     fn load() -> Result<Gss, String> {
         // the loader of a static program is a stub: dlopen(3) of musl
         if cfg!(all(target_env = "musl", target_feature = "crt-static")) {
-            return Err(format!("a static build of handyproxy cannot open {FILE}: negotiate needs the Debian package's"));
+            return Err(format!(
+                "a static build of handyproxy cannot open {FILE}: negotiate needs the Debian package's"
+            ));
         }
         let missing = |_| format!("{FILE} is not installed: apt install libgssapi-krb5-2");
         let lacks = |_| format!("{FILE} is too old: MIT Kerberos 1.11 or later is needed");
