@@ -24,7 +24,7 @@ fn it_is_installed_upgraded_removed_and_purged() {
 
     // an instance, and what an admin may have changed
     machine.writes("/etc/handyproxy/one.toml", INSTANCE);
-    machine.runs("chmod 700 /etc/handyproxy && dpkg-statoverride --add root handyproxy 0710 /etc/handyproxy --update");
+    machine.runs("dpkg-statoverride --update --add root handyproxy 0710 /etc/handyproxy");
     machine.runs("systemctl enable --now handyproxy@one");
     let first = machine.runs("pidof handyproxy");
 

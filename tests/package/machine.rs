@@ -55,14 +55,14 @@ impl Disk {
     /// With a fresh Debian on it, these files lying in /root, and a systemctl.
     pub(super) fn new(files: &[&Path]) -> Disk {
         let scratch = Scratch::new();
-        for folder in ["disk", "work", "root", "disk/root", "disk/usr/local/bin", WANTS] {
+        for folder in ["disk", "work", "root", "disk/root", "disk/usr/bin", WANTS] {
             fs::create_dir_all(scratch.path(folder)).expect("our folder");
         }
         for file in files {
             let name = file.file_name().expect("a file").to_string_lossy();
             fs::copy(file, scratch.path(&format!("disk/root/{name}"))).expect("it can be read");
         }
-        fs::copy("tests/package/systemctl", scratch.path("disk/usr/local/bin/systemctl")).expect("it can be read");
+        fs::copy("tests/package/systemctl", scratch.path("disk/usr/bin/systemctl")).expect("it can be read");
         fs::set_permissions(scratch.path("disk/root"), fs::Permissions::from_mode(0o700)).expect("our folder");
         Disk(scratch)
     }
@@ -88,11 +88,10 @@ impl Machine<'_> {
     /// Runs a line of shell as root.
     pub(super) fn tries(&self, line: &str) -> Output {
         let mut command = Command::new("nsenter");
-        command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/root"]);
+        command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wdns=/root"]);
         command.args(["--target", &self.first.to_string(), "--", "/bin/sh", "-c", line]).env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8");
         command.env("DEBIAN_FRONTEND", "noninteractive").env("HOME", "/root");
-        // the environment of this process has the way to nsenter
         output(command.stdin(Stdio::null()))
     }
 
@@ -111,7 +110,7 @@ impl Machine<'_> {
 
     /// The processes that run there, apart from the first one and the one that looks.
     pub(super) fn processes(&self) -> Vec<String> {
-        let line = "cd /proc && for p in [0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null && echo; done";
+        let line = "cd /proc && for p in [0-9]*; do tr '\\0\\n' '  ' <$p/cmdline 2>/dev/null && echo; done";
         let all = said(&self.tries(line).stdout);
         let all = all.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("cmdline"));
         all.filter(|line| !line.contains("machine.py") && !line.starts_with("tr ")).map(str::to_owned).collect()
