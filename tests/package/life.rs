@@ -1,5 +1,11 @@
 //! The life of the package on a Debian: installed, upgraded, removed, purged.
 
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
 use super::lab::support::netns::Netns;
 use super::machine::{Disk, Machine};
 use super::{OLDER, older_package, package};
@@ -28,7 +34,9 @@ fn it_is_installed_upgraded_removed_and_purged() {
     machine.runs("systemctl enable --now handyproxy@one");
     let first = machine.runs("pidof handyproxy");
 
+    let visits = Visits::begin(&net);
     installed(&machine, package());
+    visits.end();
     assert_ne!(version(&machine), OLDER);
     assert_eq!(machine.runs("cat /etc/handyproxy/one.toml"), INSTANCE);
     assert_eq!(machine.runs("stat -c '%a' /etc/handyproxy"), "710\n", "what the admin says of the folder stays");
@@ -41,6 +49,7 @@ fn it_is_installed_upgraded_removed_and_purged() {
 
     // what was enabled is so again, and then all of it goes
     installed(&machine, package());
+    machine.runs("systemctl is-enabled handyproxy@one");
     machine.runs("systemctl start handyproxy@one");
     machine.runs("dpkg-statoverride --remove /etc/handyproxy");
     machine.runs("apt-get purge -qq handyproxy");
@@ -61,6 +70,35 @@ fn a_removal_in_a_chroot_leaves_the_rules_of_the_machine_around_it() {
     machine.runs("mkdir /root/inner && mount --bind / /root/inner && mount -t proc proc /root/inner/proc");
     machine.runs("chroot /root/inner apt-get remove -qq handyproxy");
     assert_eq!(machine.runs("iptables-save -t nat | grep ^-"), rules);
+}
+
+/// Clients that connect all the time. None may be refused, whatever becomes of the daemon meanwhile.
+struct Visits(Arc<AtomicBool>, JoinHandle<usize>);
+
+impl Visits {
+    fn begin(net: &Netns) -> Visits {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&is_over);
+        // a thread stays in the namespace in which it was made
+        let visitor = net.enter(|| {
+            thread::spawn(move || {
+                let mut count = 0;
+                while !end.load(Ordering::Relaxed) {
+                    TcpStream::connect("127.0.0.1:8043").unwrap_or_else(|why| panic!("visit {count}: {why}"));
+                    count += 1;
+                    thread::sleep(Duration::from_millis(2));
+                }
+                count
+            })
+        });
+        Visits(is_over, visitor)
+    }
+
+    fn end(self) {
+        self.0.store(true, Ordering::Relaxed);
+        let count = self.1.join().expect("a client was refused");
+        assert!(count > 100, "{count}");
+    }
 }
 
 /// Installs it as the manual says, from a file.

@@ -131,13 +131,26 @@ class Unit:
         prefix = re.match(r"[-@:+!|]*", line)[0]
         words = shlex.split(line[len(prefix):])
         words = [re.sub(r"\$\{?(\w+)\}?", lambda found: self.environment().get(found[1], ""), word) for word in words]
-        user = self.one("User")
-        if user and not set("+!") & set(prefix):
-            capabilities = [word.lower().removeprefix("cap_") for line in self.all("AmbientCapabilities") for word in line.split()]
-            given = ",".join(["-all"] + [f"+{word}" for word in capabilities])
-            words = ["setpriv", f"--reuid={user}", f"--regid={self.one('Group', user)}", "--init-groups",
-                     f"--inh-caps={given}", f"--ambient-caps={given}", f"--bounding-set={given}", "--no-new-privs", "--", *words]
+        if not set("+!") & set(prefix):
+            words = self.confined() + words
         return words, "-" in prefix
+
+    def confined(self):
+        """What stands before a command to give it the unit's user and rights."""
+        def given(key):
+            names = [word.lower().removeprefix("cap_") for line in self.all(key) for word in line.split()]
+            return ",".join(["-all"] + [f"+{name}" for name in names])
+
+        words = []
+        user = self.one("User")
+        if user:
+            words += [f"--reuid={user}", f"--regid={self.one('Group', user)}", "--init-groups"]
+            words += [f"--inh-caps={given('AmbientCapabilities')}", f"--ambient-caps={given('AmbientCapabilities')}"]
+        if self.all("CapabilityBoundingSet"):
+            words.append(f"--bounding-set={given('CapabilityBoundingSet')}")
+        if self.one("NoNewPrivileges") == "yes":
+            words.append("--no-new-privs")
+        return ["setpriv", *words, "--"] if words else []
 
     # ---- its life
 
