@@ -7,36 +7,33 @@ use super::lab::support::topology::Topology;
 use super::life::{installed, same};
 use super::machine::{Disk, Machine};
 use super::world::World;
-use super::{package, said, succeeds};
+use super::{manual, package, said, succeeds};
 
-/// What the admin types on the gateway, once the package is installed.
-const STEPS: [&str; 5] = [
-    "cp /usr/share/doc/handyproxy/examples/gateway.toml /etc/handyproxy/gateway.toml",
-    // an editor, in the hands of the admin
-    r#"sed -i -e 's/^upstream-proxy = .*/upstream-proxy = "proxy.local"/' -e 's/"eth1"/"lan"/' /etc/handyproxy/gateway.toml"#,
-    "handyproxy check -config /etc/handyproxy/gateway.toml",
-    "systemctl enable --now handyproxy@gateway",
-    "handyproxy-rules status",
-];
+/// The part of the manual that is followed.
+const RECIPE: &str = "A gateway";
 
 #[test]
-fn a_gateway_is_set_up_from_the_package_survives_a_reboot_and_leaves_nothing() {
+fn a_gateway_set_up_by_the_manual_survives_a_reboot_and_leaves_nothing() {
     let disk = Disk::new(&[package()]);
     let before = {
         let net = network();
         let world = World::new(&net);
         let machine = disk.boot(&net.gateway);
-        let before = machine.census();
         // what the network of this machine gives it
-        let hosts = machine.runs("cat /etc/hosts") + "10.2.0.2 proxy.local\n";
-        machine.writes("/etc/hosts", &hosts);
+        machine.runs("echo 10.2.0.2 proxy.corp.example >>/etc/hosts");
+        let before = machine.census();
         assert!(!world.visit(&net.client, "http").status.success(), "there must be no other way");
 
         let start = Instant::now();
-        installed(&machine, package());
+        for command in manual::commands("The package", "apt install") {
+            machine.runs(&command);
+        }
         let installing = start.elapsed();
-        for step in STEPS {
-            machine.runs(step);
+        write_the_file(&machine, "");
+        let commands = manual::commands(RECIPE, "systemctl enable");
+        assert!(commands.len() > 1, "{commands:?}");
+        for command in commands {
+            machine.runs(&command);
         }
         world.is_reached_by_name(&net.client);
         eprintln!("a gateway works {:.1?} after the package came, {installing:.1?} of it to install", start.elapsed());
@@ -57,9 +54,7 @@ fn a_gateway_is_set_up_from_the_package_survives_a_reboot_and_leaves_nothing() {
     is_well(&machine);
     world.is_reached_by_name(&net.client);
 
-    machine.runs("apt-get purge -qq handyproxy");
-    let hosts = machine.runs("grep -v proxy.local /etc/hosts");
-    machine.writes("/etc/hosts", &hosts);
+    machine.runs("apt purge handyproxy");
     assert_eq!(machine.processes(), [""; 0]);
     same(&before, &machine.census());
     for line in ["iptables-save", "ip6tables-save", "nft list ruleset"] {
@@ -78,7 +73,7 @@ fn rules_without_a_unit_do_not_outlive_the_package() {
     let disk = Disk::new(&[package()]);
     let machine = disk.boot(&net.gateway);
     installed(&machine, package());
-    machine.runs("handyproxy-rules gateway up --name by-hand --port 8043 -i lan");
+    machine.runs("handyproxy-rules gateway up --name by-hand --port 8043 -i eth1");
     let ours = |rules: String| rules.contains("8043");
     assert!(ours(machine.runs("iptables-save; nft list ruleset")));
     machine.runs("apt-get remove -qq handyproxy");
@@ -92,10 +87,7 @@ fn an_instance_with_a_mistake_has_no_rules() {
     let disk = Disk::new(&[package()]);
     let machine = disk.boot(&net.gateway);
     installed(&machine, package());
-    for step in &STEPS[..2] {
-        machine.runs(step);
-    }
-    machine.runs("echo 'no-such-key = 1' >>/etc/handyproxy/gateway.toml");
+    write_the_file(&machine, "no-such-key = 1\n");
     let output = machine.tries("systemctl enable --now handyproxy@gateway");
     assert!(!output.status.success());
     assert!(machine.logs().contains("no-such-key"), "{}{}", said(&output.stderr), machine.logs());
@@ -103,10 +95,19 @@ fn an_instance_with_a_mistake_has_no_rules() {
     assert_eq!(machine.processes(), [""; 0]);
 }
 
-/// The lab's network, with a way out of the gateway that leads nowhere.
+/// The file of the manual, with something behind it.
+fn write_the_file(machine: &Machine<'_>, more: &str) {
+    let (path, text) = manual::file(RECIPE);
+    machine.writes(&path, &(text + more));
+}
+
+/// The manual's network: clients are behind eth1. The way out leads nowhere.
 fn network() -> Topology {
     let net = Topology::new();
-    net.gateway.ip("link add nowhere type veth peer name nobody
+    net.gateway.ip("link set lan down
+         link set lan name eth1
+         link set eth1 up
+         link add nowhere type veth peer name nobody
          link set nobody up
          link set nowhere up
          route add default dev nowhere

@@ -55,7 +55,7 @@ impl Disk {
     /// With a fresh Debian on it, these files lying in /root, and a systemctl.
     pub(super) fn new(files: &[&Path]) -> Disk {
         let scratch = Scratch::new();
-        for folder in ["disk", "work", "root", "disk/root", "disk/usr/bin", WANTS] {
+        for folder in ["disk", "work", "root", "disk/root", "disk/usr/bin", "disk/etc/apt/apt.conf.d", WANTS] {
             fs::create_dir_all(scratch.path(folder)).expect("our folder");
         }
         for file in files {
@@ -63,6 +63,7 @@ impl Disk {
             fs::copy(file, scratch.path(&format!("disk/root/{name}"))).expect("it can be read");
         }
         fs::copy("tests/package/systemctl", scratch.path("disk/usr/bin/systemctl")).expect("it can be read");
+        fs::write(scratch.path("disk/etc/apt/apt.conf.d/yes"), "APT::Get::Assume-Yes true;\n").expect("our folder");
         fs::set_permissions(scratch.path("disk/root"), fs::Permissions::from_mode(0o700)).expect("our folder");
         Disk(scratch)
     }

@@ -17,6 +17,7 @@ mod images;
 mod licences;
 mod life;
 mod machine;
+mod manual;
 mod scratch;
 mod whole;
 mod world;
