@@ -14,6 +14,8 @@ use std::process::ExitCode;
 use crate::config::{self, Command};
 use crate::{log, server};
 
+pub use doctor::CHECKS;
+
 const VERSION: &str = concat!("HandyProxy ", env!("CARGO_PKG_VERSION"));
 
 /// Does what the words behind the program's name ask for. 0 is fine, 1 could not start, 2 bad usage.
@@ -28,7 +30,7 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
         Ok(Command::Explain(config, question)) => explain::run(*config, question).map(|text| say(&text)),
         Ok(Command::Reload(_)) => reload::run(),
         Ok(Command::Rules(config, action)) => rules::run(&config, action).map(|text| say(&text)),
-        Ok(Command::Doctor(config, how)) => match doctor::run(&config, how) {
+        Ok(Command::Doctor(config, how)) => match doctor::run(&config, &how) {
             Ok((report, well)) => {
                 say(&report);
                 return if well { ExitCode::SUCCESS } else { ExitCode::FAILURE };

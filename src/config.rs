@@ -82,12 +82,16 @@ pub enum RulesAction {
 }
 
 /// How to examine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Doctor {
     /// Tell programs, not people.
     pub json: bool,
     /// Ask nobody on the network.
     pub no_net: bool,
+    /// To where proxies are asked for tunnels, if not to the usual host.
+    pub target: Option<Host>,
+    /// No settings were given: look at every instance of this machine.
+    pub all: bool,
 }
 
 /// A shell whose commands can be completed.

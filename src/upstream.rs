@@ -8,6 +8,7 @@ mod connect;
 mod dial;
 mod dialler;
 mod drain;
+mod examine;
 mod failure;
 mod health;
 mod member;
@@ -32,6 +33,7 @@ use tls::Tls;
 
 pub use connect::Opened;
 pub use dialler::Dialler;
+pub use examine::Answer;
 pub use failure::{Deadline, Failure};
 
 /// How long a proxy may take to be connected to while there is another one, unless the time is shorter.

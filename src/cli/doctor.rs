@@ -1,8 +1,130 @@
 //! `handyproxy doctor`: what is wrong with this machine, its rules and its upstreams, and what to do.
+//!
+//! It changes nothing. Facts are gathered beside their judgement, which is a function of them; what cannot be seen is
+//! said to be so, and never to be well.
 
-use crate::config::{Config, Doctor};
+mod case;
+mod clock;
+mod daemon;
+mod finding;
+mod kernel;
+mod loaded;
+mod loops;
+mod machine;
+mod names;
+mod policy;
+mod rules;
+mod status;
+mod tool;
+mod upstream;
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::wait_for;
+use crate::config::{Command, Config, Doctor};
+use case::Case;
+use daemon::Listener;
+use finding::{Finding, Report};
+use loaded::Rule;
+use machine::Rights;
+use status::Status;
+
+pub use finding::CHECKS;
 
 /// Examines; the report, and whether all is well.
-pub(super) fn run(_config: &Config, _how: Doctor) -> Result<(String, bool), String> {
-    Err("doctor: not there yet".to_owned())
+pub(super) fn run(config: &Config, how: &Doctor) -> Result<(String, bool), String> {
+    let rights = Rights::of("self").ok_or("doctor: read /proc/self/status: it is not there, or not as proc(5) says")?;
+    let (loaded, unseen) = loaded::ask();
+    let machine = Machine { rights, status: status::ask(), loaded, unseen };
+    let files = if how.all { instances() } else { Vec::new() };
+    let mut reports = Vec::new();
+    for file in &files {
+        reports.push(machine.examine_file(file, how)?);
+    }
+    if files.is_empty() {
+        reports.push(machine.examine(config, how)?);
+    }
+    let text = if how.json {
+        Report::json(&reports)
+    } else {
+        let texts: Vec<String> = reports.iter().map(|report| report.text(!files.is_empty())).collect();
+        texts.join("\n")
+    };
+    Ok((text, reports.iter().all(Report::is_well)))
+}
+
+/// The files of all instances of this machine.
+fn instances() -> Vec<String> {
+    let paths = fs::read_dir(case::FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_one = |path: &PathBuf| path.extension().is_some_and(|end| end == "toml");
+    let mut files: Vec<String> = paths.filter(is_one).map(|path| path.to_string_lossy().into_owned()).collect();
+    files.sort();
+    files
+}
+
+/// What is the same for all instances.
+struct Machine {
+    rights: Rights,
+    status: Status,
+    loaded: Vec<Rule>,
+    unseen: Vec<String>,
+}
+
+impl Machine {
+    fn examine_file(&self, file: &str, how: &Doctor) -> Result<Report, String> {
+        let words = ["check", "-config", file].map(str::to_owned);
+        match Command::parse(words) {
+            Ok(Command::Check(config)) => self.examine(&config, how),
+            Ok(_) => unreachable!("check was asked for"),
+            Err(mistakes) => {
+                let found = |mistake| {
+                    Finding::fail("settings", format!("{mistake}"), format!("handyproxy check -config {file}"))
+                };
+                Ok(Report::new(Some(file.to_owned()), mistakes.iter().map(found).collect()))
+            }
+        }
+    }
+
+    fn examine(&self, config: &Config, how: &Doctor) -> Result<Report, String> {
+        let name = Case::name(config);
+        let case = Case {
+            config,
+            how,
+            name,
+            rights: self.rights,
+            status: &self.status,
+            lines: Case::lines(config, name, &self.status),
+            loaded: &self.loaded,
+            unseen: &self.unseen,
+            listener: Listener::on(config.local_port),
+        };
+        let mut findings = settings(config);
+        findings.extend(rules::check(&case));
+        findings.extend(loops::check(&case));
+        findings.extend(kernel::check(&case));
+        findings.extend(daemon::check(&case));
+        if how.no_net {
+            findings.push(Finding::note("reach", "the proxies were not asked, nor any resolver: -no-net", ""));
+            findings.push(clock::check(&[]));
+        } else {
+            findings.extend(wait_for(async {
+                let mut findings = upstream::check(&case).await;
+                findings.extend(names::check(&case).await);
+                findings
+            })?);
+        }
+        Ok(Report::new(config.file.clone(), findings))
+    }
+}
+
+/// The settings have no mistake, or there would be none; some are hardly meant.
+fn settings(config: &Config) -> Vec<Finding> {
+    let remarks = config.remarks();
+    if remarks.is_empty() {
+        let file =
+            config.file.as_ref().map_or_else(|| "no file, so those of the command line".to_owned(), Clone::clone);
+        return vec![Finding::ok("settings", format!("no mistake: {file}"))];
+    }
+    remarks.into_iter().map(|remark| Finding::note("settings", remark, "")).collect()
 }

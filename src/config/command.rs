@@ -31,6 +31,12 @@ pub(super) struct Subcommand {
     pub(super) what: &'static str,
 }
 
+impl Subcommand {
+    fn kind(&self, flag: &str) -> Option<Kind> {
+        self.flags.iter().find(|(name, _)| *name == flag).map(|(_, kind)| *kind)
+    }
+}
+
 const ACTIONS: [&str; 5] = ["up", "down", "status", "print", "confirm"];
 const SHELLS: [(&str, Shell); 3] = [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
 
@@ -67,9 +73,9 @@ pub(super) static SUBCOMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "doctor",
         action: "",
-        flags: &[("json", Kind::Switch), ("no-net", Kind::Switch)],
+        flags: &[("json", Kind::Switch), ("no-net", Kind::Switch), ("target", Kind::Value)],
         words: "",
-        what: "see whether all is well, and say what to do; -json for programs, -no-net asks nobody",
+        what: "see whether all is well, and say what to do; -json for programs, -no-net asks nobody, -target HOST asks the proxies for that host and not for example.com",
     },
     Subcommand {
         name: "setup",
@@ -116,8 +122,10 @@ pub(super) fn parse(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
         "reload" => Command::Reload(config),
         "rules" => Command::Rules(config, rules_action(action.as_deref(), &own)?),
         "doctor" => {
-            let is_on = |name| own.iter().any(|given| given.name == name && switch(&given.value) == Ok(true));
-            Command::Doctor(config, Doctor { json: is_on("json"), no_net: is_on("no-net") })
+            // what is left of the words is a setting or the file
+            let own_words = argv::split(config.words.clone(), 0, |name| kind(name).or(sub.kind(name))).given;
+            let all = own_words.iter().all(|given| sub.kind(&given.name).is_some());
+            Command::Doctor(config, doctor(&own, all)?)
         }
         _ => Command::Explain(config, question(&words)?),
     })
@@ -125,6 +133,19 @@ pub(super) fn parse(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
 
 fn mistake(given: &str, why: impl Into<String>) -> Vec<Mistake> {
     vec![Mistake { given: given.to_owned(), why: why.into() }]
+}
+
+fn doctor(own: &[Given], all: bool) -> Result<Doctor, Vec<Mistake>> {
+    let last = |name| own.iter().rev().find(|given| given.name == name).map(|given| given.value.as_str());
+    let target = match last("target") {
+        Some(text) => Some(
+            Host::parse(text.as_bytes())
+                .ok_or_else(|| mistake("-target", format!("{text:?} is no valid host name")))?,
+        ),
+        None => None,
+    };
+    let is_on = |name| last(name).is_some_and(|value| switch(value) == Ok(true));
+    Ok(Doctor { json: is_on("json"), no_net: is_on("no-net"), target, all })
 }
 
 fn rules_action(action: Option<&str>, own: &[Given]) -> Result<RulesAction, Vec<Mistake>> {

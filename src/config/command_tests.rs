@@ -263,9 +263,11 @@ fn words_behind_a_subcommand_are_read_with_it() {
     ] {
         assert!(words(line).is_err(), "{line}");
     }
-    let both = Doctor { json: true, no_net: true };
+    let both = Doctor { json: true, no_net: true, ..Doctor::default() };
     assert!(matches!(words("doctor -json --no-net -local-port 1"), Ok(Command::Doctor(_, how)) if how == both));
-    assert!(matches!(words("doctor -json=false"), Ok(Command::Doctor(_, how)) if how == Doctor::default()));
+    let all = Doctor { target: Host::parse(b"www.example.org"), all: true, ..Doctor::default() };
+    assert!(matches!(words("doctor -json=false -target www.example.org"), Ok(Command::Doctor(_, how)) if how == all));
+    assert!(words("doctor -target 10.0.0.1").is_err(), "no name");
     assert!(matches!(words("setup -yes x"), Ok(Command::Setup(words)) if words == ["-yes", "x"]));
     assert!(matches!(words("completions fish"), Ok(Command::Completions(Shell::Fish))));
 }

@@ -14,6 +14,14 @@ pub fn raise_descriptors() -> io::Result<u64> {
     Ok(soft)
 }
 
+/// The hard descriptor limit, to which a daemon started from here could raise its own.
+///
+/// # Errors
+/// The limit cannot be read.
+pub fn hard_descriptors() -> io::Result<u64> {
+    Ok(rlimit::Resource::NOFILE.get()?.1)
+}
+
 /// How a descriptor limit is shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {

@@ -143,6 +143,19 @@ impl<'a> Legs<'a> {
     }
 }
 
+/// Asks without credentials, and returns the status of the reply and its head.
+///
+/// # Errors
+/// The upstream hung up, or spoke something else.
+pub(super) async fn ask_once(
+    stream: &mut Stream,
+    addr: SocketAddr,
+    target: &Target<'_>,
+) -> Result<(u16, Vec<u8>), Failure> {
+    let head = exchange(stream, addr, &connect::request(target, None)).await?;
+    Ok((head.status, head.head))
+}
+
 /// A head that is no interim one, and what came behind it.
 struct Head {
     status: u16,
@@ -217,6 +230,7 @@ async fn refused(stream: &mut Stream, addr: SocketAddr, head: Head, page: bool) 
     let close = Close::because(End::Refused, By::Upstream, format_args!("{addr} answered {why}{advice}"));
     Failure {
         status: Some(status),
+        forbidden: matches!(status, 403 | 405 | 501),
         page: if page { read_page(stream, &head, rest).await } else { None },
         // squid's own field, and RFC 9209 section 2.3.2
         unresolved: says("x-squid-error", "err_dns_fail") || says("proxy-status", "error=dns_error"),

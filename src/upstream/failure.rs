@@ -18,6 +18,8 @@ pub struct Failure {
     pub status: Option<u16>,
     /// The upstream's page, for people.
     pub page: Option<Page>,
+    /// Whether the upstream's rules forbid this target, as far as its answer tells.
+    pub forbidden: bool,
     /// Whether the upstream said that it cannot resolve the name.
     pub unresolved: bool,
     /// Towards where this machine is out of ports, if it is.
@@ -61,6 +63,7 @@ impl Failure {
             close,
             status: None,
             page: None,
+            forbidden: false,
             unresolved: false,
             out_of_ports: None,
             direct: false,
@@ -97,7 +100,7 @@ impl Failure {
     }
 
     /// Its reason, for people.
-    pub(super) fn why(&self) -> &str {
+    pub fn why(&self) -> &str {
         self.close.error.as_deref().unwrap_or_default()
     }
 }

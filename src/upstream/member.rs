@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::net::TcpStream;
+
 use super::dial::{self, From};
 use super::failure::{Failure, undialled};
 use super::health::{Change, Health};
@@ -44,6 +46,17 @@ impl Member {
                 None => return Err(undialled(&error)),
             },
         };
+        self.greet(tcp, addr).await
+    }
+
+    /// The same at one of these addresses.
+    pub(super) async fn dial_at(&self, addrs: &[SocketAddr], from: &From<'_>) -> Result<(Stream, SocketAddr), Failure> {
+        let (tcp, addr) = dial::any(addrs, from).await.map_err(|error| undialled(&error))?;
+        self.greet(tcp, addr).await
+    }
+
+    /// TLS, where it speaks that.
+    async fn greet(&self, tcp: TcpStream, addr: SocketAddr) -> Result<(Stream, SocketAddr), Failure> {
         let Some(tls) = &self.tls else { return Ok((Stream::Tcp(tcp), addr)) };
         let stream = tls.handshake(tcp, &self.proxy.addr.host).await.map_err(|error| {
             Failure::new(Close::because(End::Dial, By::Upstream, format_args!("{addr}: {error}"))).of_proxy()

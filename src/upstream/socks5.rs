@@ -52,6 +52,7 @@ pub(super) async fn open(
     match dialogue.ask(&socks5::request(target), socks5::reply).await? {
         Reply::Granted => Ok(Opened { status: None, surplus: dialogue.bytes }),
         Reply::Refused(code) => Err(Failure {
+            forbidden: socks5::is_forbidden(code),
             unresolved: socks5::may_be_unresolved(code) && matches!(target, Target::Name(..)),
             ..failed(End::Refused, format_args!("{addr} answered {code}, {}", socks5::meaning(code)))
         }),
@@ -173,6 +174,7 @@ mod tests {
             assert_eq!(failure.close.end, end, "{why}");
             assert!(why.contains(words) && !why.contains("secret"), "{why}");
             assert!(!failure.unresolved, "{why}");
+            assert_eq!(failure.forbidden, words.contains("its rules"), "{why}");
         }
         let unreachable = with_proxy(&[NOBODY, (REQUEST, b"\x05\x04")], None, 1).await.expect_err("unreachable");
         assert!(unreachable.unresolved && unreachable.close.end == End::Refused);

@@ -146,6 +146,11 @@ pub fn meaning(code: u8) -> &'static str {
     }
 }
 
+/// Whether a code says that the server's rules forbid it (RFC 1928 section 6).
+pub fn is_forbidden(code: u8) -> bool {
+    code == 2
+}
+
 /// Whether a code may also mean that a name does not resolve: most servers have no better one for it.
 pub fn may_be_unresolved(code: u8) -> bool {
     code == 4

@@ -1,0 +1,115 @@
+//! One instance with what every check needs to know of it.
+
+use std::path::Path;
+
+use super::daemon::Listener;
+use super::loaded::Rule;
+use super::machine::Rights;
+use super::status::{self, Line, Status};
+use crate::config::{Config, Doctor, Mode};
+
+/// Where units look for instances.
+pub(super) const FOLDER: &str = "/etc/handyproxy";
+
+/// An instance.
+pub(super) struct Case<'a> {
+    pub(super) config: &'a Config,
+    pub(super) how: &'a Doctor,
+    /// What its rules and its unit are called.
+    pub(super) name: Option<&'a str>,
+    /// Whose doctor this is.
+    pub(super) rights: Rights,
+    /// All that handyproxy-rules has up.
+    pub(super) status: &'a Status,
+    /// What of that is this instance's.
+    pub(super) lines: Vec<Line>,
+    /// All rules of the kernel.
+    pub(super) loaded: &'a [Rule],
+    /// Why some of them could not be seen.
+    pub(super) unseen: &'a [String],
+    /// Who listens on its port.
+    pub(super) listener: Listener,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn lines(config: &Config, name: Option<&str>, status: &Status) -> Vec<Line> {
+        match status {
+            Status::Up(lines) => status::of_instance(lines, name, config.local_port),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The name of an instance, by its file.
+    pub(super) fn name(config: &Config) -> Option<&str> {
+        Path::new(config.file.as_deref()?).file_stem()?.to_str()
+    }
+
+    /// Rules that somebody made by other means, and that lead to its port.
+    pub(super) fn made_by_hand(&self) -> Vec<&'a Rule> {
+        if !self.lines.is_empty() {
+            return Vec::new();
+        }
+        self.loaded.iter().filter(|rule| rule.leads_to(self.config.local_port)).collect()
+    }
+
+    /// Whether connections of this machine are captured.
+    pub(super) fn is_local(&self) -> bool {
+        match &self.config.rules {
+            Some(rules) => rules.mode == Mode::Local,
+            None if self.lines.is_empty() => {
+                self.made_by_hand().iter().any(|rule| rule.chain.to_ascii_lowercase().contains("out"))
+            }
+            None => self.lines.iter().any(Line::is_local),
+        }
+    }
+
+    /// Whether connections of other machines are.
+    pub(super) fn is_gateway(&self) -> bool {
+        match &self.config.rules {
+            Some(rules) => rules.mode == Mode::Gateway,
+            None => self.lines.iter().any(|line| !line.is_local()) || (self.lines.is_empty() && !self.is_local()),
+        }
+    }
+
+    /// How to change a setting of the file's top level.
+    pub(super) fn set(&self, key: &str, value: &str) -> String {
+        match &self.config.file {
+            Some(file) => format!("{key} = {value} in {file}, then {}", self.reload()),
+            None => format!("-{key} {}", value.trim_matches(['[', ']', '"'])),
+        }
+    }
+
+    fn unit(&self) -> Option<String> {
+        let file = Path::new(self.config.file.as_deref()?);
+        Some(format!("handyproxy@{}", self.name?)).filter(|_| file.parent() == Some(Path::new(FOLDER)))
+    }
+
+    fn reload(&self) -> String {
+        self.unit().map_or("restart handyproxy".to_owned(), |unit| format!("systemctl reload {unit}"))
+    }
+
+    /// How to start it.
+    pub(super) fn start(&self) -> String {
+        match (self.unit(), &self.config.file) {
+            (Some(unit), _) => format!("systemctl enable --now {unit}"),
+            (None, Some(file)) => format!("handyproxy -config {file}"),
+            (None, None) => format!("handyproxy -local-port {}", self.config.local_port),
+        }
+    }
+
+    /// How to bring its rules up.
+    pub(super) fn rules_up(&self) -> String {
+        match (&self.config.file, &self.config.rules) {
+            (Some(file), Some(_)) => format!("handyproxy rules up -config {file}"),
+            _ => format!("handyproxy-rules gateway up --port {} -i INTERFACE", self.config.local_port),
+        }
+    }
+
+    /// How to change a key of `[rules]`.
+    pub(super) fn set_rule(&self, key: &str, value: &str, option: &str) -> String {
+        match (&self.config.file, &self.config.rules) {
+            (Some(file), Some(_)) => format!("{key} = {value} under [rules] of {file}, then {}", self.rules_up()),
+            _ => format!("{} {option}", self.rules_up()),
+        }
+    }
+}

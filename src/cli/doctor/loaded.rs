@@ -1,0 +1,176 @@
+//! Rules as the kernel has them, whoever made them: only what a doctor looks for in them.
+
+use super::tool::{self, Ran};
+
+/// Every tool that prints rules. nft shows those of iptables-nft too.
+const TOOLS: [(&str, &[&str]); 5] = [
+    ("iptables-save", &["-c"]),
+    ("ip6tables-save", &["-c"]),
+    ("iptables-legacy-save", &["-c"]),
+    ("ip6tables-legacy-save", &["-c"]),
+    ("nft", &["list", "ruleset"]),
+];
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    /// The tool that showed it.
+    pub(super) tool: &'static str,
+    /// The chain, or `table/chain` of nft.
+    pub(super) chain: String,
+    pub(super) text: String,
+    /// Packets that it has seen, as far as it counts them.
+    pub(super) packets: Option<u64>,
+}
+
+/// Asks every tool that is there; those that are there and say nothing are named with the reason.
+pub(super) fn ask() -> (Vec<Rule>, Vec<String>) {
+    let (mut rules, mut silent) = (Vec::new(), Vec::new());
+    for (tool, words) in TOOLS {
+        match tool::run(tool, words) {
+            Ran::Ended { status: 0, stdout, .. } if tool == "nft" => rules.extend(of_nft(&stdout)),
+            Ran::Ended { status: 0, stdout, .. } => rules.extend(of_save(tool, &stdout)),
+            Ran::Ended { stderr, .. } => silent.push(format!("{tool}: {}", stderr.trim())),
+            Ran::Missing => {}
+            Ran::Failed(why) => silent.push(why),
+        }
+    }
+    (rules, silent)
+}
+
+/// `[12:720] -A CHAIN ...`
+fn of_save(tool: &'static str, text: &str) -> Vec<Rule> {
+    let rule = |line: &str| {
+        let (counters, line) = line.strip_prefix('[')?.split_once("] -A ")?;
+        let packets = counters.split(':').next()?.parse().ok();
+        let (chain, text) = line.split_once(' ')?;
+        Some(Rule { tool, chain: chain.to_owned(), text: text.to_owned(), packets })
+    };
+    text.lines().filter_map(rule).collect()
+}
+
+/// Tables, chains in them, and a rule on each other line.
+fn of_nft(text: &str) -> Vec<Rule> {
+    let (mut rules, mut place) = (Vec::new(), Vec::new());
+    for line in text.lines().map(str::trim) {
+        if let Some(opened) = line.strip_suffix('{') {
+            place.push(opened.trim().rsplit(' ').next().unwrap_or_default().to_owned());
+        } else if line == "}" {
+            place.pop();
+        } else if place.len() == 2 && !line.is_empty() && !line.starts_with("type ") {
+            let packets = word_behind(line, "packets").and_then(|word| word.parse().ok());
+            rules.push(Rule { tool: "nft", chain: place.join("/"), text: line.to_owned(), packets });
+        }
+    }
+    rules
+}
+
+fn word_behind<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut words = text.split_whitespace();
+    words.find(|word| *word == key)?;
+    words.next()
+}
+
+impl Rule {
+    /// Whether it hands connections to this local port.
+    pub(super) fn leads_to(&self, port: u16) -> bool {
+        let behind = |key| word_behind(&self.text, key).unwrap_or_default();
+        let ends = |word: &str| word.rsplit(':').next() == Some(&port.to_string());
+        if self.tool == "nft" {
+            let leads = ["redirect", "tproxy", "dnat"].iter().any(|word| word_behind(&self.text, word).is_some());
+            return leads && ends(behind("to"));
+        }
+        match behind("-j") {
+            "REDIRECT" => ends(behind("--to-ports")),
+            "TPROXY" => behind("--on-port") == port.to_string(),
+            "DNAT" => ends(behind("--to-destination")),
+            _ => false,
+        }
+    }
+
+    /// Whether it sends connections to a loopback address.
+    pub(super) fn is_to_loopback(&self) -> bool {
+        let to = match self.tool {
+            "nft" if self.text.contains("dnat") => word_behind(&self.text, "to"),
+            "nft" => None,
+            _ => word_behind(&self.text, "--to-destination"),
+        };
+        to.is_some_and(|to| to.starts_with("127."))
+    }
+
+    /// Whether it belongs to the rules for this machine's own connections of this instance.
+    pub(super) fn is_local_of(&self, name: &str) -> bool {
+        self.chain == format!("HANDYPROXY_LO_{name}") || self.chain.starts_with(&format!("handyproxy-{name}/"))
+    }
+
+    /// The marks and the users that it speaks of.
+    fn marks(&self) -> Option<u32> {
+        let word = word_behind(&self.text, "--mark").or_else(|| match word_behind(&self.text, "mark") {
+            Some("!=" | "==" | "and" | "&") => word_behind(&self.text, "!="),
+            word => word,
+        })?;
+        let word = word.split('/').next()?;
+        match word.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16).ok(),
+            None => word.parse().ok(),
+        }
+    }
+
+    fn users(&self) -> Option<&str> {
+        let word = word_behind(&self.text, "--uid-owner").or_else(|| word_behind(&self.text, "skuid"))?;
+        if word == "!=" { word_behind(&self.text, "!=") } else { Some(word) }
+    }
+}
+
+/// Whom rules for this machine's own connections leave alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spared {
+    pub(super) marks: Vec<u32>,
+    pub(super) users: Vec<String>,
+}
+
+impl Spared {
+    pub(super) fn by<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Spared {
+        let mut spared = Spared::default();
+        for rule in rules {
+            spared.marks.extend(rule.marks());
+            spared.users.extend(rule.users().map(|user| user.trim_matches('"').to_owned()));
+        }
+        spared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAVE: &str = "*nat\n:PREROUTING ACCEPT [0:0]\n[12:720] -A PREROUTING -i lan -p tcp -j REDIRECT --to-ports 8443\n\
+        [0:0] -A HANDYPROXY_LO_gw -m mark --mark 0x68 -j RETURN\n[0:0] -A OUTPUT -m owner --uid-owner 998 -j RETURN\n\
+        [1:60] -A PREROUTING -p tcp -j DNAT --to-destination 127.0.0.1:8443\nCOMMIT\n";
+    const NFT: &str = "table inet handyproxy-gw {\n\tcomment \"handyproxy-rules\"\n\tchain out {\n\
+        \t\ttype nat hook output priority dstnat; policy accept;\n\t\tmeta mark 0x00000068 return\n\
+        \t\tmeta skuid 998 return\n\t\ttcp dport 443 counter packets 7 bytes 420 redirect to :8443\n\t}\n}\n\
+        table ip own {\n\tchain pre {\n\t\tmeta mark != 0x7 tcp dport 443 dnat to 127.0.0.1:8443\n\t}\n}\n";
+
+    #[test]
+    fn rules_that_lead_to_a_port_are_found_with_their_counters() {
+        let saved = of_save("iptables-save", SAVE);
+        let found: Vec<_> = saved.iter().filter(|rule| rule.leads_to(8443)).map(|rule| rule.packets).collect();
+        assert_eq!(found, [Some(12), Some(1)]);
+        let listed = of_nft(NFT);
+        let found: Vec<_> = listed.iter().filter(|rule| rule.leads_to(8443)).collect();
+        assert_eq!((found.len(), found[0].packets, &found[0].chain[..]), (2, Some(7), "handyproxy-gw/out"));
+        assert!(saved.iter().chain(&listed).all(|rule| !rule.leads_to(443) && !rule.leads_to(84)));
+        assert_eq!(saved.iter().chain(&listed).filter(|rule| rule.is_to_loopback()).count(), 2);
+    }
+
+    #[test]
+    fn who_is_left_alone_is_read_from_both() {
+        for rules in [of_save("iptables-save", SAVE), of_nft(NFT)] {
+            let spared = Spared::by(&rules);
+            assert_eq!((spared.marks[0], &spared.users[..]), (0x68, &["998".to_owned()][..]));
+            assert!(rules.iter().any(|rule| rule.is_local_of("gw")) && !rules.iter().any(|rule| rule.is_local_of("g")));
+        }
+        assert_eq!(Spared::by(&of_nft(NFT)).marks, [0x68, 7]);
+    }
+}

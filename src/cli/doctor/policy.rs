@@ -1,0 +1,249 @@
+//! What a proxy lets us do, judged: its answers to CONNECT, and what it wants to know of us.
+
+use super::finding::Finding;
+use crate::close::End;
+use crate::config::{PlainHttp, Scheme};
+use crate::upstream::{Answer, Failure};
+
+/// What became of one CONNECT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The tunnel was opened.
+    Open,
+    /// The proxy's rules forbid it.
+    Forbidden(String),
+    /// The proxy does not know the name.
+    Unresolved(String),
+    /// The proxy allows it, and did not get through.
+    Failed(String),
+    /// Nothing was heard in time.
+    Silent(String),
+    /// Something else was heard, or an end.
+    Broken(String),
+    /// Who we are was not accepted.
+    Login(String),
+}
+
+impl Verdict {
+    pub(super) fn of_answer(answer: &Answer) -> Verdict {
+        let text = format!("answered {}", answer.text);
+        match answer.status {
+            200..300 => Verdict::Open,
+            403 | 405 | 501 => Verdict::Forbidden(text),
+            407 => Verdict::Login(text),
+            _ => Verdict::Failed(text),
+        }
+    }
+
+    pub(super) fn of_failure(failure: &Failure) -> Verdict {
+        let why = failure.why().to_owned();
+        match failure.close.end {
+            End::Auth => Verdict::Login(why),
+            _ if failure.status == Some(407) => Verdict::Login(why),
+            _ if failure.forbidden => Verdict::Forbidden(why),
+            _ if failure.unresolved => Verdict::Unresolved(why),
+            End::Timeout => Verdict::Silent(why),
+            End::Refused => Verdict::Failed(why),
+            _ => Verdict::Broken(why),
+        }
+    }
+}
+
+/// What the settings of an upstream say of it.
+#[derive(Clone, Debug)]
+pub(super) struct Terms<'a> {
+    /// The proxy, for people.
+    pub(super) proxy: String,
+    /// Where its settings stand: ` under [upstream.corp] of FILE`.
+    pub(super) place: String,
+    pub(super) is_socks: bool,
+    pub(super) auth: &'a [Scheme],
+    pub(super) plain_http: PlainHttp,
+    /// Whether names are looked for.
+    pub(super) sniffs: bool,
+}
+
+impl Terms<'_> {
+    /// A tunnel by name to port 443.
+    pub(super) fn port_443(&self, asked: &str, verdict: &Verdict) -> Finding {
+        let seen = |what: &str| format!("{}: CONNECT {asked}: {what}", self.proxy);
+        let other = "handyproxy doctor -target HOST, with a host that this proxy reaches";
+        match verdict {
+            Verdict::Open => Finding::ok("connect-443", seen("opened")),
+            Verdict::Forbidden(why) => {
+                let fix = format!("have the proxy allow CONNECT to port 443; or ask for another host: {other}");
+                Finding::fail("connect-443", seen(why), fix)
+            }
+            Verdict::Unresolved(why) | Verdict::Failed(why) | Verdict::Silent(why) => {
+                Finding::warn("connect-443", seen(&format!("not forbidden, and did not get through: {why}")), other)
+            }
+            Verdict::Broken(why) | Verdict::Login(why) => {
+                let fix = format!("is it a proxy, and of this kind? http://, https:// or socks5://{}", self.place);
+                Finding::fail("connect-443", seen(why), fix)
+            }
+        }
+    }
+
+    /// A tunnel by name to port 80.
+    pub(super) fn port_80(&self, asked: &str, verdict: &Verdict) -> Finding {
+        let seen = |what: &str| format!("{}: CONNECT {asked}: {what}", self.proxy);
+        let sniff = if self.sniffs { "" } else { ", with sniff-timeout = \"1s\"" };
+        match verdict {
+            Verdict::Open => Finding::ok("connect-80", seen("opened")),
+            Verdict::Forbidden(why) if self.is_socks => {
+                Finding::warn("connect-80", seen(why), "have the proxy allow port 80")
+            }
+            Verdict::Forbidden(why) if self.plain_http == PlainHttp::Auto && self.sniffs => {
+                Finding::ok("connect-80", seen(&format!("{why}; plain-http = \"auto\" hands it requests instead")))
+            }
+            Verdict::Forbidden(why) => {
+                let fix = format!("plain-http = \"auto\"{}{sniff}", self.place);
+                Finding::warn("connect-80", seen(&format!("{why}: HTTP without TLS does not work")), fix)
+            }
+            Verdict::Unresolved(why) | Verdict::Failed(why) | Verdict::Silent(why) => {
+                Finding::note("connect-80", seen(&format!("not forbidden, and did not get through: {why}")), "")
+            }
+            Verdict::Broken(why) | Verdict::Login(why) => {
+                let fix = format!("plain-http = \"relay\"{}{sniff}", self.place);
+                Finding::warn("connect-80", seen(why), fix)
+            }
+        }
+    }
+
+    /// A tunnel by address; `real` where somebody is there.
+    pub(super) fn by_address(&self, asked: &str, real: bool, verdict: &Verdict) -> Finding {
+        let seen = |what: &str| format!("{}: CONNECT {asked}: {what}", self.proxy);
+        match verdict {
+            Verdict::Open => Finding::ok("by-address", seen("opened")),
+            Verdict::Forbidden(why) if !self.sniffs => {
+                let fix = "sniff-timeout = \"1s\", so that names are found and sent".to_owned();
+                let seen = seen(&format!("{why}, and without sniff-timeout no name is sent"));
+                // what is reserved for documents may be refused for that alone
+                if real { Finding::fail("by-address", seen, fix) } else { Finding::warn("by-address", seen, fix) }
+            }
+            Verdict::Forbidden(why) => {
+                let seen = seen(&format!("{why}: connections without a name are refused"));
+                Finding::note("by-address", seen, "")
+            }
+            Verdict::Broken(why) | Verdict::Login(why) => Finding::note("by-address", seen(why), ""),
+            Verdict::Unresolved(why) | Verdict::Failed(why) | Verdict::Silent(why) => {
+                Finding::ok("by-address", seen(&format!("not forbidden: {why}")))
+            }
+        }
+    }
+
+    /// Who we are to it: what it offers when it asks, and what it said to our credentials.
+    pub(super) fn login(&self, offered: Option<&[String]>, said: Option<&Verdict>) -> Finding {
+        let proxy = &self.proxy;
+        let ours: Vec<String> = self.auth.iter().map(ToString::to_string).collect();
+        let wrong = match said {
+            Some(Verdict::Login(why)) => Some(why),
+            _ => None,
+        };
+        let Some(offered) = offered else {
+            return match (wrong, self.auth.is_empty()) {
+                (Some(why), _) => Finding::fail("login", format!("{proxy}: {why}"), self.who()),
+                (None, true) => Finding::ok("login", format!("{proxy} lets us in without")),
+                (None, false) => Finding::ok("login", format!("{proxy} lets us in, with our credentials if it asks")),
+            };
+        };
+        let offers = if offered.is_empty() { "nothing that we know".to_owned() } else { offered.join(", ") };
+        let known = |name: &&String| ["basic", "digest", "ntlm", "negotiate"].contains(&&name.to_ascii_lowercase()[..]);
+        let usable: Vec<String> =
+            offered.iter().filter(known).map(|name| format!("\"{}\"", name.to_ascii_lowercase())).collect();
+        let has_ours = offered.iter().any(|offer| ours.iter().any(|own| own.eq_ignore_ascii_case(offer)));
+        let seen = |what: &str| format!("{proxy} asks who we are and offers {offers}; {what}");
+        let ours = ours.join(", ");
+        match (self.auth.is_empty(), has_ours, wrong) {
+            (true, ..) => Finding::fail("login", seen("auth is none"), self.auth_for(&usable)),
+            (false, false, _) => Finding::fail("login", seen(&format!("auth is {ours}")), self.auth_for(&usable)),
+            (_, _, Some(why)) => Finding::fail("login", seen(why), self.who()),
+            (_, _, None) => Finding::ok("login", seen(&format!("auth is {ours}, and it lets us in"))),
+        }
+    }
+
+    fn auth_for(&self, usable: &[String]) -> String {
+        if usable.is_empty() {
+            return "have the proxy offer basic, digest, ntlm or negotiate".to_owned();
+        }
+        format!("auth = [{}], with user and password-file (or keytab){}", usable.join(", "), self.place)
+    }
+
+    fn who(&self) -> String {
+        let ticket =
+            if self.auth.contains(&Scheme::Negotiate) { ", or the ticket (klist, keytab) and the clock" } else { "" };
+        format!(
+            "see to user and password-file{}{ticket}; they are tried no more, so that no account is locked",
+            self.place
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Status::{self, Fail, Note, Ok, Warn};
+    use super::*;
+
+    fn terms(auth: &[Scheme]) -> Terms<'_> {
+        let (proxy, place) = ("http://proxy:3128".to_owned(), " under [upstream.corp] of a.toml".to_owned());
+        Terms { proxy, place, is_socks: false, auth, plain_http: PlainHttp::Connect, sniffs: true }
+    }
+
+    fn verdicts() -> [Verdict; 7] {
+        let why = || "why".to_owned();
+        [
+            Verdict::Open,
+            Verdict::Forbidden(why()),
+            Verdict::Unresolved(why()),
+            Verdict::Failed(why()),
+            Verdict::Silent(why()),
+            Verdict::Broken(why()),
+            Verdict::Login(why()),
+        ]
+    }
+
+    fn judged(judge: impl Fn(&Verdict) -> Finding) -> [Status; 7] {
+        verdicts().map(|verdict| {
+            let found = judge(&verdict);
+            assert!(matches!(found.status, Ok | Note) || !found.fix.is_empty(), "{found:?}");
+            assert!(verdict == Verdict::Open || found.seen.contains("why"), "{found:?}");
+            found.status
+        })
+    }
+
+    #[test]
+    fn what_is_forbidden_is_told_from_what_does_not_get_through() {
+        let usual = terms(&[]);
+        assert_eq!(judged(|verdict| usual.port_443("a:443", verdict)), [Ok, Fail, Warn, Warn, Warn, Fail, Fail]);
+        assert_eq!(judged(|verdict| usual.port_80("a:80", verdict)), [Ok, Warn, Note, Note, Note, Warn, Warn]);
+        assert_eq!(judged(|verdict| usual.by_address("1:443", true, verdict)), [Ok, Note, Ok, Ok, Ok, Note, Note]);
+        let auto = Terms { plain_http: PlainHttp::Auto, ..usual.clone() };
+        assert_eq!(judged(|verdict| auto.port_80("a:80", verdict))[1], Ok);
+        let blind = Terms { sniffs: false, ..auto };
+        assert_eq!(judged(|verdict| blind.port_80("a:80", verdict))[1], Warn);
+        assert_eq!(judged(|verdict| blind.by_address("1:443", true, verdict))[1], Fail);
+        assert_eq!(judged(|verdict| blind.by_address("1:443", false, verdict))[1], Warn);
+        assert!(usual.port_80("a:80", &verdicts()[1]).fix.starts_with("plain-http = \"auto\" under [upstream.corp]"));
+    }
+
+    #[test]
+    fn what_is_offered_is_compared_with_what_we_have() {
+        let offers = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let both = offers(&["NTLM", "Basic"]);
+        let wrong = Verdict::Login("credentials refused: user me by basic".to_owned());
+        let rows: [(&[Scheme], Option<&[String]>, Option<&Verdict>, Status, &str); 7] = [
+            (&[], None, None, Ok, ""),
+            (&[Scheme::Basic], None, Some(&Verdict::Open), Ok, ""),
+            (&[], Some(&both), None, Fail, "auth = [\"ntlm\", \"basic\"], with user and password-file"),
+            (&[Scheme::Digest], Some(&both), None, Fail, "auth = [\"ntlm\", \"basic\"]"),
+            (&[Scheme::Basic], Some(&both), Some(&Verdict::Open), Ok, ""),
+            (&[Scheme::Basic], Some(&both), Some(&wrong), Fail, "see to user and password-file under [upstream.corp]"),
+            (&[], Some(&[]), None, Fail, "have the proxy offer"),
+        ];
+        for (auth, offered, said, status, fix) in rows {
+            let found = terms(auth).login(offered, said);
+            assert_eq!(found.status, status, "{found:?}");
+            assert!(found.fix.starts_with(fix) && found.fix.is_empty() == fix.is_empty(), "{found:?}");
+        }
+    }
+}
