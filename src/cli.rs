@@ -37,7 +37,7 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
             }
             Err(why) => Err(why),
         },
-        Ok(Command::Setup(words)) => setup::run(words),
+        Ok(Command::Setup(words)) => return setup::run(words),
         Ok(Command::Completions(shell)) => {
             say(&completions::run(shell));
             Ok(())

@@ -6,11 +6,11 @@ use std::process::Command;
 
 use crate::config::{Config, RulesAction, rules_words};
 
-const TOOL: &str = "handyproxy-rules";
+pub(super) const TOOL: &str = "handyproxy-rules";
 /// Where the tool may be, beside PATH: service managers leave these out.
 pub(super) const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 /// Most letters of an instance's name, which stands in the name of a chain.
-const MAX_NAME: usize = 14;
+pub(super) const MAX_NAME: usize = 14;
 
 /// Does it, and does not return if the tool can be run; else the text to print.
 pub(super) fn run(config: &Config, action: RulesAction) -> Result<String, String> {
@@ -29,13 +29,18 @@ pub(super) fn run(config: &Config, action: RulesAction) -> Result<String, String
         }
         RulesAction::Do(action, _) => [action, "--name", name].map(str::to_owned).to_vec(),
     };
-    let path = std::env::var("PATH").unwrap_or_default();
-    let error = Command::new(TOOL).env("PATH", format!("{path}:{SBIN}")).args(words).exec();
+    let error = Command::new(TOOL).env("PATH", path()).args(words).exec();
     Err(format!("rules: run {TOOL}: {error}"))
 }
 
+/// PATH, and where else tools are.
+pub(super) fn path() -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{path}:{SBIN}")
+}
+
 /// The instance that a file is for: `gateway` of `/etc/handyproxy/gateway.toml`.
-fn name(file: &str) -> Result<&str, String> {
+pub(super) fn name(file: &str) -> Result<&str, String> {
     let name = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if name.is_empty() || name.len() > MAX_NAME || name.starts_with('-') || !name.bytes().all(fits) {

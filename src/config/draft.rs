@@ -89,6 +89,7 @@ impl Draft {
     pub(super) fn read_keys(&mut self, file: &File) {
         self.mistakes.extend(file.mistakes.iter().cloned());
         self.own.folder.clone_from(&file.folder);
+        self.own.instance.clone_from(&file.instance);
         self.folder.clone_from(&file.folder);
         for key in &file.keys {
             if !SETTINGS.iter().any(|s| s.name == key.name) {
@@ -103,6 +104,7 @@ impl Draft {
         }
         // what comes later is given by flags
         self.own.folder.clear();
+        self.own.instance.clear();
         self.folder.clear();
     }
 

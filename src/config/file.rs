@@ -22,6 +22,8 @@ pub(super) struct File {
     pub(super) rules: Option<Section>,
     /// The folder from which relative paths count.
     pub(super) folder: PathBuf,
+    /// The instance that it is for: its name without what is behind the dot.
+    pub(super) instance: String,
     /// Why a password must not stand in it, if it must not.
     pub(super) exposed: Option<String>,
     /// What is no TOML, or stands where it cannot.
@@ -48,7 +50,7 @@ pub(super) struct Key {
 
 /// Reads a file.
 pub(super) fn read(path: &str) -> File {
-    let mut file = File { folder: folder(path), ..File::default() };
+    let mut file = File { folder: folder(path), instance: instance(path), ..File::default() };
     let text = match std::fs::read(path).map(String::from_utf8) {
         Ok(Ok(text)) => text,
         Ok(Err(error)) => {
@@ -75,6 +77,10 @@ pub(super) fn read(path: &str) -> File {
 
 fn folder(path: &str) -> PathBuf {
     Path::new(path).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+fn instance(path: &str) -> String {
+    Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 struct Source<'a> {

@@ -14,13 +14,20 @@ pub(super) fn exposed(path: &Path) -> Option<String> {
     (mode & 0o007 != 0).then(|| format!("{} is open to others, run chmod o= on it", path.display()))
 }
 
-/// Where a file with a secret is: a relative path among systemd's credentials first, then beside the configuration.
-pub(super) fn find(name: &str, folder: &Path) -> PathBuf {
+/// Where a file with a secret is: a relative path among systemd's credentials first, then beside the configuration, at
+/// last under the name from which handyproxy@.service loads the credential: `gateway.password` for `password`. So one
+/// file says the same to the daemon and to whoever checks it from outside.
+pub(super) fn find(name: &str, folder: &Path, instance: &str) -> PathBuf {
     let beside = folder.join(name);
-    match credentials_folder() {
-        Some(credentials) if Path::new(name).is_relative() && credentials.join(name).exists() => credentials.join(name),
-        _ => beside,
+    if Path::new(name).is_absolute() {
+        return beside;
     }
+    if let Some(credential) = credential(name) {
+        return credential;
+    }
+    let own = folder.join(format!("{instance}.{name}"));
+    let takes_own = !instance.is_empty() && !name.contains('/') && !beside.exists() && own.exists();
+    if takes_own { own } else { beside }
 }
 
 /// A credential that systemd holds for this unit under this name (systemd.exec(5), LoadCredential).
@@ -53,6 +60,22 @@ pub(super) fn secret(path: &Path) -> Result<Secret, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_may_be_under_the_name_of_its_instance() {
+        let folder = std::env::temp_dir().join(format!("handyproxy-find-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a temporary folder");
+        let found = |instance| find("password", &folder, instance);
+        assert_eq!(found("gateway"), folder.join("password"), "nothing is there");
+        fs::write(folder.join("gateway.password"), "p").expect("our folder");
+        assert_eq!(found("gateway"), folder.join("gateway.password"));
+        for other in ["", "other"] {
+            assert_eq!(found(other), folder.join("password"), "{other}");
+        }
+        fs::write(folder.join("password"), "p").expect("our folder");
+        assert_eq!(found("gateway"), folder.join("password"), "what is named goes first");
+        fs::remove_dir_all(&folder).expect("our folder");
+    }
 
     #[test]
     fn a_secret_is_the_first_line_of_a_file_that_nobody_else_reads() {

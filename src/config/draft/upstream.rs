@@ -25,6 +25,8 @@ pub(in super::super) struct UpstreamDraft {
     name: String,
     /// From where relative paths count that are set from now on.
     pub(in super::super) folder: PathBuf,
+    /// The instance whose secrets may be under its own name there.
+    pub(in super::super) instance: String,
     proxies: Vec<Proxy>,
     auth: Vec<Scheme>,
     user: String,
@@ -42,6 +44,7 @@ impl UpstreamDraft {
         UpstreamDraft {
             name: name.to_owned(),
             folder: PathBuf::new(),
+            instance: String::new(),
             proxies: Vec::new(),
             auth: Vec::new(),
             user: String::new(),
@@ -64,10 +67,10 @@ impl UpstreamDraft {
             "user" => text.clone_into(&mut self.user),
             "password" => self.password = Some(Secret::new(text.to_owned())),
             "password-file" => {
-                self.password_file = (!text.is_empty()).then(|| permissions::find(text, &self.folder));
+                self.password_file = (!text.is_empty()).then(|| permissions::find(text, &self.folder, &self.instance));
             }
             "keytab" => {
-                self.keytab = (!text.is_empty()).then(|| permissions::find(text, &self.folder));
+                self.keytab = (!text.is_empty()).then(|| permissions::find(text, &self.folder, &self.instance));
             }
             "ca" => self.ca = path(&self.folder),
             "plain-http" => self.plain_http = plain_http(text)?,
@@ -87,6 +90,7 @@ impl UpstreamDraft {
     ) -> (Option<UpstreamSettings>, Vec<Mistake>) {
         let mut draft = UpstreamDraft::new(&section.name);
         draft.folder.clone_from(&file.folder);
+        draft.instance.clone_from(&file.instance);
         let mut mistakes = Vec::new();
         if let Some(why) = bad_name(&section.name) {
             mistakes.push(Mistake { given: format!("{}: upstream.{}", section.place, section.name), why });

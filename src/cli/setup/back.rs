@@ -1,0 +1,60 @@
+//! The way back: what the journal of a room says is undone, last things first. Each step is harmless where there is
+//! nothing to undo, so that a way back that broke off is gone again from its beginning.
+
+use super::machine;
+use super::room::{FILES, Fate, Room};
+use crate::cli::rules::TOOL;
+
+/// Undoes all, and says so. What goes wrong is said too, and the rest is undone nevertheless.
+///
+/// # Errors
+/// Something is left; the room stays, for another try.
+pub(super) fn run(room: &Room, say: &dyn Fn(&str)) -> Result<(), String> {
+    let name = room.name();
+    let (daemon, rules) = (format!("handyproxy@{name}.service"), format!("handyproxy-rules@{name}.service"));
+    let systemd = machine::has_systemd();
+    let mut wrong = Vec::new();
+    let mut tried = |what: &str, outcome: Result<(), String>| {
+        match &outcome {
+            Ok(()) => say(&format!("  {what}")),
+            Err(why) => say(&format!("  {what}: failed: {why}")),
+        }
+        wrong.extend(outcome.err());
+    };
+    if room.has("rules") {
+        if systemd {
+            tried("unit of the rules stopped", machine::run("systemctl", &["stop", &rules]));
+        }
+        tried("rules taken down", machine::run(TOOL, &["down", "--name", name]));
+    }
+    if room.has("start") && systemd {
+        tried("daemon stopped", machine::run("systemctl", &["stop", &daemon]));
+    }
+    if room.has("enable") && systemd && !room.has("was-enabled") {
+        tried("unit disabled", machine::run("systemctl", &["disable", &daemon]));
+    }
+    for kind in FILES {
+        let path = room.target(kind);
+        let path = path.display();
+        match room.restore(kind) {
+            Ok(Fate::Nothing) => {}
+            Ok(Fate::Removed) => tried(&format!("{path} removed"), Ok(())),
+            Ok(Fate::Restored) => tried(&format!("{path}: the older file is back"), Ok(())),
+            Ok(Fate::Kept(saved, older)) => {
+                let and = if older { ", and the older file is back" } else { "" };
+                tried(&format!("{path} was edited since: it is kept as {}{and}", saved.display()), Ok(()));
+            }
+            Err(why) => tried(&path.to_string(), Err(why)),
+        }
+    }
+    if room.has("mask") && systemd {
+        tried("unit of the rules unmasked", machine::run("systemctl", &["unmask", "--runtime", &rules]));
+    }
+    if room.has("was-active") && room.has("start") && systemd {
+        tried("the older daemon started", machine::run("systemctl", &["start", &daemon]));
+        if room.has("had-rules") {
+            tried("the older rules are up", machine::run("systemctl", &["start", &rules]));
+        }
+    }
+    if wrong.is_empty() { room.forget() } else { Err(wrong.join("; ")) }
+}

@@ -1,0 +1,158 @@
+//! What this machine is like: who runs us, which tools, interfaces and ports there are; and how its tools are run.
+
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::super::rules;
+use crate::sys::interfaces;
+
+/// How long this machine may take to connect to itself.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// Ports that are offered for a daemon.
+const PORTS: std::ops::Range<u16> = 8443..8543;
+
+/// Whether root runs us.
+pub(super) fn is_root() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // proc(5): real, effective, saved, file system
+    status.lines().find_map(|line| line.strip_prefix("Uid:")).and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+}
+
+/// Whether systemd runs this machine (sd_booted(3)).
+pub(super) fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// Where a program is.
+pub(super) fn find(program: &str) -> Option<PathBuf> {
+    let runs =
+        |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+    std::env::split_paths(&rules::path()).map(|folder| folder.join(program)).find(runs)
+}
+
+/// The group that may read instances, if there is one.
+pub(super) fn group() -> Option<u32> {
+    let groups = fs::read_to_string("/etc/group").ok()?;
+    let line = groups.lines().find(|line| line.starts_with("handyproxy:"))?;
+    line.split(':').nth(2)?.parse().ok()
+}
+
+/// Where clients may be: interfaces that are up, loopback and the ways out apart.
+pub(super) fn client_interfaces() -> Vec<String> {
+    let read = |file| fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default();
+    let out = ways_out(&read("route"), &read("ipv6_route"));
+    interfaces::up().unwrap_or_default().into_iter().filter(|name| !out.contains(name)).collect()
+}
+
+/// All interfaces that are up, loopback apart.
+pub(super) fn interfaces() -> Vec<String> {
+    interfaces::up().unwrap_or_default()
+}
+
+/// The interfaces of default routes, from /proc/net/route and /proc/net/ipv6_route.
+fn ways_out(v4: &str, v6: &str) -> Vec<String> {
+    let v4 = v4.lines().filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        [name, "00000000", _, _, _, _, _, "00000000", ..] => Some(name.to_owned()),
+        _ => None,
+    });
+    let v6 = v6.lines().filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        // the kernel has an unreachable default on lo
+        [to, "00", .., name] if to.bytes().all(|b| b == b'0') && name != "lo" => Some(name.to_owned()),
+        _ => None,
+    });
+    v4.chain(v6).collect()
+}
+
+/// Whether this machine forwards what is not caught.
+pub(super) fn forwards() -> bool {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1")
+}
+
+/// The first port that a daemon could have.
+pub(super) fn free_port() -> Option<u16> {
+    PORTS.into_iter().find(|port| is_free(*port))
+}
+
+/// Whether nobody listens on a port.
+pub(super) fn is_free(port: u16) -> bool {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)) {
+        Ok(_) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => false,
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok(),
+    }
+}
+
+/// Whether somebody takes connections on a port of this machine.
+pub(super) fn is_served(port: u16) -> bool {
+    let served = |addr| TcpStream::connect_timeout(&SocketAddr::new(addr, port), AT_ONCE).is_ok();
+    served(Ipv4Addr::LOCALHOST.into()) || served(Ipv6Addr::LOCALHOST.into())
+}
+
+/// A command of this machine, which a Ctrl-C at the terminal does not reach.
+pub(super) fn command(program: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.env("PATH", rules::path()).args(words).stdin(Stdio::null()).process_group(0);
+    command
+}
+
+/// Runs a command; what it says is shown, and is not waited for longer than it runs.
+///
+/// # Errors
+/// It cannot be run, or fails.
+pub(super) fn run(program: &str, words: &[&str]) -> Result<(), String> {
+    let line = || {
+        format!(
+            "{} {}",
+            Path::new(program).file_name().map_or(program.into(), |name| name.to_string_lossy()),
+            words.join(" ")
+        )
+    };
+    match command(program, words).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{}: {status}", line())),
+        Err(error) => Err(format!("{}: {error}", line())),
+    }
+}
+
+/// What a command prints, whatever its exit status; nothing if it cannot be run.
+pub(super) fn printed(program: &str, words: &[&str]) -> String {
+    let output = command(program, words).stderr(Stdio::null()).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
+/// Runs ourselves.
+///
+/// # Errors
+/// It cannot be run, or fails.
+pub(super) fn run_own(words: &[&str]) -> Result<(), String> {
+    let own = std::env::current_exe().map_err(|error| format!("find our own program: {error}"))?;
+    run(&own.to_string_lossy(), words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_out_are_those_of_default_routes() {
+        let v4 = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                  wan0\t00000000\t0202000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                  half\t00000000\t0202000A\t0003\t0\t0\t0\t00000080\t0\t0\t0\n\
+                  lan0\t0000010A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let zeros = "0".repeat(32);
+        let route = |to: &str, bits, name| {
+            format!("{to} {bits} {zeros} 00 {zeros} 00000400 00000001 00000000 00000003 {name}\n")
+        };
+        let v6 = [
+            route(&zeros, "00", "wan6"),
+            route(&zeros, "00", "lo"),
+            route("fd100001000000000000000000000000", "40", "lan0"),
+        ];
+        assert_eq!(ways_out(v4, &v6.concat()), ["wan0", "wan6"]);
+    }
+}
