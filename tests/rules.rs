@@ -455,17 +455,18 @@ fn values_at_the_edge_are_taken() {
     let twenty = (1..=20).map(|n| (n * 100).to_string()).collect::<Vec<_>>().join(",");
     for net in both() {
         net.interfaces("fifteencharacte br-07");
-        for (command, rules) in [
-            ("--port=1 up gateway --dports=1-65535 -i fifteencharacte", "-i fifteencharacte -p tcp"),
-            ("gateway up --port 65535 -i br-0+", "-i br-0+ -p tcp"),
-            ("gateway up --port 65534", "! -i lo -p tcp"),
-            ("local up --mark 0xffffffff", "--mark 0xffffffff -j RETURN"),
-            ("local up --mark 4294967295 --uid 4294967294", "--uid-owner 4294967294 -j RETURN"),
+        // the rules of both families, and where QUIC is refused those of both tables
+        for (command, rules, times) in [
+            ("--port=1 up gateway --dports=1-65535 -i fifteencharacte", "-i fifteencharacte -p tcp", 2),
+            ("gateway up --port 65535 -i br-0+", "-i br-0+ -p tcp", 2),
+            ("gateway up --port 65534", "! -i lo -p tcp", 2),
+            ("local up --mark 0xffffffff", "--mark 0xffffffff -j RETURN", 4),
+            ("local up --mark 4294967295 --uid 4294967294", "--uid-owner 4294967294 -j RETURN", 4),
             // more than one multiport match holds
-            (&format!("local up --dports {twenty}"), "--dport 2000 "),
+            (&format!("local up --dports {twenty}"), "--dport 2000 ", 2),
         ] {
             net.rules(command).ok().silent();
-            assert_eq!(net.saved().matches(rules).count(), 2, "{command}: {}", net.saved());
+            assert_eq!(net.saved().matches(rules).count(), times, "{command}: {}", net.saved());
         }
     }
 }
@@ -683,4 +684,38 @@ fn is_shell_script(file: &Path) -> bool {
     let start = String::from_utf8_lossy(&start);
     let Some(shebang) = start.lines().next().and_then(|line| line.strip_prefix("#!")) else { return false };
     read.is_ok() && shebang.split([' ', '/']).any(|word| ["sh", "bash", "dash"].contains(&word))
+}
+
+/// The page and the usage name the same options.
+#[test]
+fn the_man_page_has_every_option_and_no_other() {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/handyproxy-rules.8")).expect("the page");
+    let usage = Ran::of(Command::new(SCRIPT).arg("--help").output().expect("run the script")).ok().stdout;
+    let first = |line: &str| line.split([' ', ',']).next().unwrap_or_default().to_owned();
+    let options = |line: &str| line.starts_with("  -").then(|| line.trim_start().to_owned());
+    let mut used: Vec<String> = usage
+        .lines()
+        .filter_map(options)
+        .flat_map(|line| {
+            let both = line.strip_prefix(&(first(&line) + ", ")).map(first);
+            [Some(first(&line)), both].into_iter().flatten()
+        })
+        .collect();
+    let mut documented: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Fl "))
+        .flat_map(|line| {
+            line.split(" , Fl ")
+                .map(|one| format!("-{}", one.split(' ').next().unwrap_or_default().replace("\\-", "-")))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    used.sort();
+    documented.sort();
+    assert!(used.len() > 20, "{used:?}");
+    assert_eq!(documented, used);
+    let lint = Command::new("mandoc").args(["-T", "lint", "-W", "warning", "man/handyproxy-rules.8"]).output();
+    let lint = Ran::of(lint.expect("mandoc runs: install the package of that name")).ok();
+    assert_eq!((lint.stdout.as_str(), lint.stderr.as_str()), ("", ""));
 }
