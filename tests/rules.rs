@@ -1,24 +1,22 @@
 //! The promises of `iptables/handyproxy-rules`, kept in network namespaces made for each test, under both backends of
 //! iptables. The machine's own rules are never touched: every command runs inside a [`Net`]. Needs root.
 
-use nix::sched::{CloneFlags, setns};
-use nix::unistd::{Uid, geteuid, setfsuid};
-use socket2::{Domain, Socket, Type};
+#[path = "rules/capture.rs"]
+mod capture;
+#[path = "rules/life.rs"]
+mod life;
+#[expect(unreachable_pub, reason = "it is a room of its own")]
+#[path = "rules/net.rs"]
+mod net;
+
+use net::{BACKENDS, Dial, Net, Ran, SCRIPT, TOOLS, both, expect_line, last_word, without_comments};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
-
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/iptables/handyproxy-rules");
-const BACKENDS: [&str; 2] = ["nft", "legacy"];
-/// Each tool in its three forms, as the links in front of PATH are named.
-const TOOLS: [&str; 6] =
-    ["iptables", "iptables-restore", "iptables-save", "ip6tables", "ip6tables-restore", "ip6tables-save"];
 
 // ---- what is loaded and what is left
 
@@ -66,11 +64,11 @@ fn one_jump_is_left_of_several() {
     for net in both() {
         net.rules("gateway up").ok();
         let once = net.saved();
-        net.sh("iptables -w -t nat -A PREROUTING -p tcp -j HANDYPROXY_GW_8443");
+        net.sh("iptables -w -t nat -A PREROUTING -j HANDYPROXY_GW_8443");
         assert_ne!(net.saved(), once);
         net.rules("gateway up").ok();
         assert_eq!(net.saved(), once);
-        net.sh("iptables -w -t nat -A PREROUTING -p tcp -j HANDYPROXY_GW_8443");
+        net.sh("iptables -w -t nat -A PREROUTING -j HANDYPROXY_GW_8443");
         net.rules("gateway down").ok();
         assert!(!net.saved().contains("HANDYPROXY"), "{}", net.saved());
     }
@@ -110,7 +108,7 @@ fn down_twice_and_down_without_up_are_fine() {
 #[test]
 fn down_ignores_the_options_of_up() {
     for net in both() {
-        let before = net.saved_with_nat();
+        let before = net.saved_with_tables();
         net.rules("local up --port 8043 --uid 12345 --dports 443").ok();
         net.rules("local down --port 8043 --uid a-user-deleted-since --dports 443 --mark 9").ok();
         assert_eq!(net.saved(), before);
@@ -126,14 +124,14 @@ fn down_names_foreign_rules_that_use_its_chain() {
         down.says("not ours");
         down.says("-A OUTPUT -p udp -j HANDYPROXY_LO_8443");
         let left = net.saved();
-        assert_eq!(left.matches("-j HANDYPROXY_LO_8443").count(), 2, "IPv4 whole, IPv6 gone: {left}");
+        assert_eq!(left.matches("-j HANDYPROXY_LO_8443").count(), 3, "IPv4 whole, IPv6 gone: {left}");
     }
 }
 
 #[test]
 fn instances_do_not_disturb_each_other() {
     for net in both() {
-        let mut stages = vec![net.saved_with_nat()];
+        let mut stages = vec![net.saved_with_tables()];
         // 844 and 84431 begin like 8443 or are its beginning
         let instances = ["gateway 8443", "gateway 844", "gateway 84", "local 8443", "local 8444"];
         let told = |instance: &str, action: &str| {
@@ -158,7 +156,7 @@ fn instances_do_not_disturb_each_other() {
 #[test]
 fn instances_brought_up_at_once_all_arrive() {
     for net in both() {
-        let before = net.saved_with_nat();
+        let before = net.saved_with_tables();
         for action in ["up", "down"] {
             let ports = 9001..=9006;
             let started: Vec<Child> = ports
@@ -170,7 +168,7 @@ fn instances_brought_up_at_once_all_arrive() {
             }
             let saved = net.saved();
             for port in ports {
-                let jumps = saved.matches(&format!("-A OUTPUT -p tcp -j HANDYPROXY_LO_{port}\n")).count();
+                let jumps = saved.matches(&format!("-A OUTPUT -j HANDYPROXY_LO_{port}\n")).count();
                 assert_eq!(jumps, if action == "up" { 2 } else { 0 }, "{action} {port}: {saved}");
             }
         }
@@ -204,6 +202,7 @@ fn a_dry_run_changes_nothing_and_prints_what_up_and_down_do() {
     for backend in BACKENDS {
         let [printed, done] = [Net::new(backend), Net::new(backend)];
         for net in [&printed, &done] {
+            net.interfaces("eth0.7 wlan3");
             net.foreign_rules();
         }
         for command in [
@@ -363,6 +362,36 @@ fn bad_arguments_are_named_and_change_nothing() {
         (&["gateway", "up", "eth0"], "unknown argument: eth0"),
         (&["gateway", "up", "--prot", "8443"], "unknown argument: --prot"),
         (&["gateway", "up", "--dry-run=no"], "unknown argument: no"),
+        (&["gateway", "up", "--name", "fifteen-letters"], "--name fifteen-letters"),
+        (&["gateway", "up", "--name", "a.b"], "--name a.b"),
+        (&["gateway", "up", "--name", "-F"], "--name needs a value"),
+        (&["gateway", "up", "--name=-F"], "--name needs a value"),
+        (&["gateway", "up", "--from", "10.0.5.0/33"], "--from 10.0.5.0/33"),
+        (&["gateway", "up", "--from", "10.0.5/24"], "--from 10.0.5/24"),
+        (&["gateway", "up", "--from", "10.0.5.256"], "--from 10.0.5.256"),
+        (&["gateway", "up", "--from", "lan.example"], "--from lan.example"),
+        (&["gateway", "up", "--from", "10.0.5.0/24\n-F"], "--from 10.0.5.0/24"),
+        (&["gateway", "up", "--exclude", "fd00:5::/129"], "--exclude fd00:5::/129"),
+        (&["gateway", "up", "--exclude", "fd00::5::1"], "--exclude fd00::5::1"),
+        (&["gateway", "up", "--exclude", "1:2:3:4:5:6:7"], "--exclude 1:2:3:4:5:6:7"),
+        (&["gateway", "up", "--exclude", "fd00:5"], "--exclude fd00:5"),
+        (&["gateway", "up", "--exclude", "12345::"], "--exclude 12345::"),
+        (&["gateway", "up", "--dns-pool", "pool"], "--dns-pool pool"),
+        (&["gateway", "up", "-6", "--from", "10.0.5.0/24"], "-6 with --from: no network of IPv6"),
+        (&["gateway", "up", "--quic", "drop"], "--quic drop"),
+        (&["gateway", "up", "--capture", "dnat"], "--capture dnat"),
+        (&["gateway", "up", "--backend", "ebtables"], "--backend ebtables"),
+        (&["gateway", "up", "--dns", "0"], "--dns 0"),
+        (&["gateway", "up", "--dns", "8443"], "--dns 8443"),
+        (&["gateway", "up", "--confirm", "0"], "--confirm 0"),
+        (&["gateway", "up", "--confirm", "1h"], "--confirm 1h"),
+        (&["gateway", "down", "--confirm", "60"], "--confirm belongs to up"),
+        (&["gateway", "print", "--dry-run"], "--dry-run belongs to up and down"),
+        (&["gateway", "up", "--porcelain"], "--porcelain belongs to status"),
+        (&["print"], "no mode given"),
+        (&["down"], "no mode given"),
+        (&["local", "up", "--from", "10.0.5.0/24"], "--from belongs to gateway"),
+        (&["local", "up", "--capture", "tproxy"], "--capture tproxy belongs to gateway"),
         (&["gateway", "up", "--port"], "--port needs a value"),
         (&["gateway", "up", "--port="], "--port needs a value"),
         (&["gateway", "up", "--port", "-1"], "--port needs a value"),
@@ -425,17 +454,19 @@ fn every_mistake_is_named_at_once() {
 fn values_at_the_edge_are_taken() {
     let twenty = (1..=20).map(|n| (n * 100).to_string()).collect::<Vec<_>>().join(",");
     for net in both() {
-        for (command, rules) in [
-            ("--port=1 up gateway --dports=1-65535 -i fifteencharacte", "-i fifteencharacte -p tcp"),
-            ("gateway up --port 65535 -i br-0+", "-i br-0+ -p tcp"),
-            ("gateway up --port 65534", "! -i lo -p tcp"),
-            ("local up --mark 0xffffffff", "--mark 0xffffffff -j RETURN"),
-            ("local up --mark 4294967295 --uid 4294967294", "--uid-owner 4294967294 -j RETURN"),
+        net.interfaces("fifteencharacte br-07");
+        // the rules of both families, and where QUIC is refused those of both tables
+        for (command, rules, times) in [
+            ("--port=1 up gateway --dports=1-65535 -i fifteencharacte", "-i fifteencharacte -p tcp", 2),
+            ("gateway up --port 65535 -i br-0+", "-i br-0+ -p tcp", 2),
+            ("gateway up --port 65534", "! -i lo -p tcp", 2),
+            ("local up --mark 0xffffffff", "--mark 0xffffffff -j RETURN", 4),
+            ("local up --mark 4294967295 --uid 4294967294", "--uid-owner 4294967294 -j RETURN", 4),
             // more than one multiport match holds
-            (&format!("local up --dports {twenty}"), "--dport 2000 "),
+            (&format!("local up --dports {twenty}"), "--dport 2000 ", 2),
         ] {
             net.rules(command).ok().silent();
-            assert_eq!(net.saved().matches(rules).count(), 2, "{command}: {}", net.saved());
+            assert_eq!(net.saved().matches(rules).count(), times, "{command}: {}", net.saved());
         }
     }
 }
@@ -444,7 +475,19 @@ fn values_at_the_edge_are_taken() {
 fn help_explains_itself_and_runs_nothing() {
     for help in ["-h", "--help", "gateway up --help"] {
         let ran = Ran::of(Command::new(SCRIPT).args(help.split(' ')).output().expect("run the script")).ok();
-        for word in ["Usage:", "Examples:", "gateway", "local", "--dports", "--mark", "--uid", "--dry-run", "-4, -6"] {
+        for word in [
+            "Usage:",
+            "Examples:",
+            "gateway",
+            "local",
+            "--dports",
+            "--mark",
+            "--uid",
+            "--dry-run",
+            "-4, -6",
+            "--confirm",
+            "--dns-pool",
+        ] {
             assert!(ran.stdout.contains(word), "{word} is not in {}", ran.stdout);
         }
         assert!(ran.stdout.lines().all(|l| l.len() <= 80), "{}", ran.stdout);
@@ -462,16 +505,16 @@ fn without_ipv6_nat_ipv4_goes_on_unless_6_was_asked_for() {
         );
         for six in ["gateway up -6", "gateway up -4 -6", "gateway down -6"] {
             net.rules(six).exits(1).says(reason);
-            assert_eq!(without_comments(&net.sh("iptables-save -t nat")), nothing4, "{six}");
+            assert_eq!(without_comments(&net.sh("iptables-save")), nothing4, "{six}");
         }
         net.rules("gateway up -4").ok().silent();
         let up = net.rules("gateway up").ok();
         up.says(reason);
         up.says("IPv6");
         assert_eq!(up.stderr.lines().count(), 1, "{}", up.stderr);
-        assert!(net.sh("iptables-save -t nat").contains("-A PREROUTING -p tcp -j HANDYPROXY_GW_8443"));
+        assert!(net.sh("iptables-save").contains("-A PREROUTING -j HANDYPROXY_GW_8443"));
         net.rules("gateway down").ok();
-        assert_eq!(without_comments(&net.sh("iptables-save -t nat")), nothing4);
+        assert_eq!(without_comments(&net.sh("iptables-save")), nothing4);
     }
 }
 
@@ -512,7 +555,7 @@ fn a_signal_does_not_leave_one_family_behind() {
         let killer = format!("#!/bin/sh\n{} \"$@\" || exit 1\nkill -TERM $PPID\n", real.display());
         net.replace("iptables-restore", &killer);
         net.rules("gateway up").ok();
-        let jumps = net.saved().matches("-A PREROUTING -p tcp -j HANDYPROXY_GW_8443").count();
+        let jumps = net.saved().matches("-A PREROUTING -j HANDYPROXY_GW_8443").count();
         assert_eq!(jumps, 2, "{}", net.saved());
     }
 }
@@ -566,7 +609,7 @@ fn the_xtables_lock_is_waited_for() {
     drop(holder.stdin.take());
     holder.wait().expect("wait for flock");
     Ran::of(script.wait_with_output().expect("wait for the script")).ok().silent();
-    assert_eq!(net.saved().matches("-A PREROUTING -p tcp -j HANDYPROXY_GW_8443").count(), 2);
+    assert_eq!(net.saved().matches("-A PREROUTING -j HANDYPROXY_GW_8443").count(), 2);
 }
 
 /// Some versions of iptables wait without being asked, so that waiting alone proves little.
@@ -587,6 +630,9 @@ fn every_call_asks_to_wait_for_the_xtables_lock() {
 fn an_odd_environment_makes_no_difference() {
     let [odd, plain] = [Net::new("nft"), Net::new("nft")];
     let command = "gateway up -i eth0.7 -i wlan+ --dports 80,443,8000-8999";
+    for net in [&odd, &plain] {
+        net.interfaces("eth0.7 wlan3");
+    }
     plain.rules(command).ok();
     // a link of another name, called by a relative path from a directory whose files look like arguments
     let directory = odd.tools.join("here");
@@ -640,262 +686,36 @@ fn is_shell_script(file: &Path) -> bool {
     read.is_ok() && shebang.split([' ', '/']).any(|word| ["sh", "bash", "dash"].contains(&word))
 }
 
-// ---- namespaces
-
-/// A network namespace with a /run of its own (the xtables lock is there), and one backend's tools in front of its PATH.
-struct Net {
-    holder: Child,
-    tools: PathBuf,
-}
-
-fn both() -> [Net; 2] {
-    BACKENDS.map(Net::new)
-}
-
-impl Net {
-    fn new(backend: &str) -> Net {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        assert!(geteuid().is_root(), "this test makes network namespaces: run it as root");
-        let mut holder = Command::new("unshare")
-            .args(["--net", "--mount", "sh", "-c"])
-            .arg("mount -t tmpfs tmpfs /run && ip link set lo up && echo ready && exec cat >/dev/null")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("spawn unshare");
-        expect_line(&mut holder, "ready");
-        let unique = format!("rules-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let net = Net { holder, tools: Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique) };
-        net.link_tools(backend);
-        net
-    }
-
-    /// Puts the backend's own tools in front of PATH, in place of what [`Net::replace`] put there.
-    fn link_tools(&self, backend: &str) {
-        let _ = fs::remove_dir_all(&self.tools);
-        fs::create_dir_all(&self.tools).expect("make the tools' directory");
-        for tool in TOOLS {
-            let (family, form) = tool.split_once('-').unwrap_or((tool, ""));
-            let real = [family, backend, form].join("-");
-            let real = real.trim_end_matches('-');
-            let found =
-                ["/usr/sbin", "/sbin", "/usr/bin"].map(|d| Path::new(d).join(real)).into_iter().find(|p| p.exists());
-            let found = found.unwrap_or_else(|| panic!("{real} is not installed: install the package iptables"));
-            symlink(found, self.tools.join(tool)).expect("link a tool");
-        }
-    }
-
-    fn replace(&self, tool: &str, script: &str) {
-        let path = self.tools.join(tool);
-        fs::remove_file(&path).expect("remove the link");
-        // written by a child: a descriptor of ours could be open in another test's fork and make the tool "busy"
-        let mut write = Command::new("sh");
-        write.args(["-ec", "printf %s \"$1\" >\"$2\"; chmod +x \"$2\"", "sh", script]).arg(path);
-        Ran::of(write.output().expect("run sh")).ok();
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--target={}", self.holder.id())).args(["--net", "--mount", "--", program]);
-        command.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", self.tools.display()));
-        command.stdin(Stdio::null());
-        command
-    }
-
-    fn script(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(SCRIPT);
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn rules(&self, arguments: &str) -> Ran {
-        let arguments: Vec<&str> = arguments.split_whitespace().collect();
-        Ran::of(self.script(&arguments).output().expect("run the script"))
-    }
-
-    fn sh(&self, script: &str) -> String {
-        Ran::of(self.command("sh").args(["-ec", script]).output().expect("run sh")).ok().stdout
-    }
-
-    /// All tables of both families.
-    fn saved(&self) -> String {
-        without_comments(&self.sh("iptables-save; ip6tables-save"))
-    }
-
-    /// As [`Net::saved`], where both nat tables exist: iptables makes one when it is first used, and never removes it.
-    fn saved_with_nat(&self) -> String {
-        self.saved_apart(true).concat()
-    }
-
-    fn saved_apart(&self, make: bool) -> [String; 2] {
-        ["iptables", "ip6tables"].map(|tool| {
-            if make {
-                self.sh(&format!("{tool} -w -t nat -N MADE; {tool} -w -t nat -X MADE"));
-            }
-            without_comments(&self.sh(&format!("{tool}-save")))
+/// The page and the usage name the same options.
+#[test]
+fn the_man_page_has_every_option_and_no_other() {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/handyproxy-rules.8")).expect("the page");
+    let usage = Ran::of(Command::new(SCRIPT).arg("--help").output().expect("run the script")).ok().stdout;
+    let first = |line: &str| line.split([' ', ',']).next().unwrap_or_default().to_owned();
+    let options = |line: &str| line.starts_with("  -").then(|| line.trim_start().to_owned());
+    let mut used: Vec<String> = usage
+        .lines()
+        .filter_map(options)
+        .flat_map(|line| {
+            let both = line.strip_prefix(&(first(&line) + ", ")).map(first);
+            [Some(first(&line)), both].into_iter().flatten()
         })
-    }
-
-    /// What a machine has without us: chains and comments that look like ours, rules in other tables.
-    fn foreign_rules(&self) {
-        self.sh("for t in iptables ip6tables; do $t-restore -w --noflush <<'EOF'
-*nat
-:DOCKER - [0:0]
-:HANDYPROXY_GW_84 - [0:0]
-:HANDYPROXY_GW_84430 - [0:0]
--A DOCKER -i docker0 -j RETURN
--A HANDYPROXY_GW_84430 -p tcp -j RETURN
--A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
--A PREROUTING -p tcp -j HANDYPROXY_GW_84430
--A PREROUTING -p udp -m comment --comment \"as -p tcp -j HANDYPROXY_GW_8443\" -j ACCEPT
--A OUTPUT -p tcp -m comment --comment HANDYPROXY_LO_8444 -j DOCKER
--A POSTROUTING ! -o docker0 -j MASQUERADE
-COMMIT
-*mangle
--A OUTPUT -p tcp -j MARK --set-xmark 0x1/0x1
-COMMIT
-*filter
-:FORWARD DROP [0:0]
--A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT
-COMMIT
-EOF
-done");
-    }
-
-    /// What comes after our jumps in the same chains.
-    fn later_foreign_rules(&self) {
-        self.sh("for t in iptables ip6tables; do for c in PREROUTING OUTPUT; do
-            $t -w -t nat -A $c -p tcp -m tcp --dport 7 -j RETURN; done; done");
-    }
-
-    /// Joins two namespaces by a pair of interfaces, each with an address of either family.
-    fn link(&self, name: &str, addresses: [&str; 2], peer: &Net, peer_name: &str, peer_addresses: [&str; 2]) {
-        self.sh(&format!("ip link add {name} type veth peer name {peer_name} netns {}", peer.holder.id()));
-        for (net, name, addresses) in [(self, name, addresses), (peer, peer_name, peer_addresses)] {
-            for address in addresses {
-                net.sh(&format!("ip address add {address} dev {name} nodad"));
-            }
-            net.sh(&format!("ip link set {name} up"));
-        }
-    }
-
-    fn default_routes(&self, v4: &str, v6: &str) {
-        self.sh(&format!("ip route add default via {v4}; ip -6 route add default via {v6}"));
-    }
-
-    /// Runs `inside` on a thread of its own that has moved into this namespace.
-    fn inside<T: Send + 'static>(&self, inside: impl FnOnce() -> T + Send + 'static) -> T {
-        let net = File::open(format!("/proc/{}/ns/net", self.holder.id())).expect("the holder lives");
-        let moved = thread::spawn(move || {
-            setns(net, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
-            inside()
-        });
-        moved.join().expect("the thread in the namespace ends well")
-    }
-
-    /// Answers every connection to `port` with `banner`, until the test program ends.
-    fn serve(&self, port: u16, banner: &'static str) {
-        let listener = self.inside(move || TcpListener::bind(("::", port)).expect("bind in the namespace"));
-        thread::spawn(move || {
-            for connection in listener.incoming() {
-                let _ = connection.and_then(|mut stream| stream.write_all(banner.as_bytes()));
-            }
-        });
-    }
-
-    /// The banner of who really answers a connection to `to`.
-    fn hears(&self, to: &str, dial: Dial) -> String {
-        let to: SocketAddr = to.parse().expect("an address");
-        self.inside(move || {
-            // holds for this thread alone, and ends with it
-            setfsuid(Uid::from_raw(dial.uid));
-            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("make a socket");
-            socket.set_mark(dial.mark).expect("mark the socket");
-            socket.connect_timeout(&to.into(), Duration::from_secs(5)).expect("connect");
-            let mut stream = TcpStream::from(socket);
-            stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set a timeout");
-            let mut banner = String::new();
-            stream.read_to_string(&mut banner).expect("read the banner");
-            banner
+        .collect();
+    let mut documented: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Fl "))
+        .flat_map(|line| {
+            line.split(" , Fl ")
+                .map(|one| format!("-{}", one.split(' ').next().unwrap_or_default().replace("\\-", "-")))
+                .collect::<Vec<_>>()
         })
-    }
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-        let _ = fs::remove_dir_all(&self.tools);
-    }
-}
-
-/// How a connection is made: 0 is no mark, and root.
-#[derive(Clone, Copy, Debug, Default)]
-struct Dial {
-    mark: u32,
-    uid: u32,
-}
-
-impl Dial {
-    fn mark(mark: u32) -> Dial {
-        Dial { mark, ..Dial::default() }
-    }
-
-    fn uid(uid: u32) -> Dial {
-        Dial { uid, ..Dial::default() }
-    }
-}
-
-/// What a command left behind.
-#[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    fn of(output: Output) -> Ran {
-        let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
-        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    #[track_caller]
-    fn exits(self, code: i32) -> Ran {
-        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
-        self
-    }
-
-    #[track_caller]
-    fn ok(self) -> Ran {
-        self.exits(0)
-    }
-
-    #[track_caller]
-    fn silent(self) {
-        assert_eq!((self.stdout.as_str(), self.stderr.as_str()), ("", ""));
-    }
-
-    #[track_caller]
-    fn says(&self, what: &str) {
-        assert!(self.stderr.contains(what), "{what:?} is not in stderr: {}", self.stderr);
-    }
-}
-
-/// The comments hold the time of day.
-fn without_comments(saved: &str) -> String {
-    saved.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
-}
-
-fn last_word(line: &str) -> String {
-    line.rsplit(' ').next().unwrap_or(line).to_owned()
-}
-
-/// Waits for a child's first line: it is ready then.
-#[track_caller]
-fn expect_line(child: &mut Child, line: &str) {
-    let mut read = String::new();
-    let stdout = child.stdout.as_mut().expect("stdout is piped");
-    BufReader::new(stdout).read_line(&mut read).expect("read a line");
-    assert_eq!(read.trim_end(), line, "the child did not get ready");
+        .collect();
+    used.sort();
+    documented.sort();
+    assert!(used.len() > 20, "{used:?}");
+    assert_eq!(documented, used);
+    let lint = Command::new("mandoc").args(["-T", "lint", "-W", "warning", "man/handyproxy-rules.8"]).output();
+    let lint = Ran::of(lint.expect("mandoc runs: install the package of that name")).ok();
+    assert_eq!((lint.stdout.as_str(), lint.stderr.as_str()), ("", ""));
 }

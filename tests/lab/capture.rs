@@ -78,7 +78,7 @@ fn an_own_dial_that_comes_back_ends_as_a_loop() {
     let net = Topology::new();
     net.redirect();
     // everything that this machine dials is sent to us, and our own mark is not exempt
-    net.rules("local up --mark 0x77");
+    net.rules("local up --mark 0x77 --private");
     let gateway = Launch::new(&format!("-upstream-proxy {UPSTREAM} -dial-timeout 5s")).start(&net.gateway);
     let upstream = net.upstream.listen(UPSTREAM);
     let start = gateway.descriptors();
