@@ -7,7 +7,9 @@ mod bash;
 mod fish;
 mod zsh;
 
-use crate::config::{Shell, grammar};
+use super::setup::FLAGS;
+use crate::config::Shell;
+use crate::config::grammar::{self, Flag};
 
 /// What is to be printed.
 pub(super) fn run(shell: Shell) -> String {
@@ -16,7 +18,12 @@ pub(super) fn run(shell: Shell) -> String {
         Shell::Zsh => zsh::script,
         Shell::Fish => fish::script,
     };
-    script(&[grammar::settings(), grammar::switches()].concat(), &grammar::words())
+    let mut words = grammar::words();
+    // setup has a table of its own
+    for word in words.iter_mut().filter(|word| word.name == "setup") {
+        word.flags = FLAGS.iter().map(|(name, value, help)| Flag::new(name, value, help)).collect();
+    }
+    script(&[grammar::settings(), grammar::switches()].concat(), &words)
 }
 
 /// The names of subcommands for which something holds.

@@ -28,6 +28,7 @@ use questions::Asker;
 use room::Room;
 use steps::{End, How};
 use trial::Goal;
+pub(super) use words::FLAGS;
 use words::{Asked, Wishes};
 
 /// The file is written, and nothing runs.

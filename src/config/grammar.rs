@@ -5,14 +5,14 @@ use super::command::{FILE, SUBCOMMANDS, SWITCHES};
 use super::settings::SETTINGS;
 
 /// A flag, its name without dashes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Flag {
     /// Its name.
     pub name: &'static str,
     /// What its value is, such as `FILE`; a switch has none.
     pub value: &'static str,
     /// The words that its value is one of, if it is.
-    pub words: &'static [&'static str],
+    pub words: Vec<&'static str>,
     /// What it does, in a few words.
     pub about: &'static str,
 }
@@ -40,19 +40,27 @@ const WORDS: [(&str, &[&str]); 4] = [
     ("plain-http", &["connect", "relay", "auto"]),
 ];
 
+impl Flag {
+    /// From its name, what its value is (words with `|` between them if it is one of those), and its help.
+    pub fn new(name: &'static str, value: &'static str, help: &'static str) -> Flag {
+        let words = match WORDS.iter().find(|(flag, _)| *flag == name) {
+            Some((_, words)) if !value.is_empty() => words.to_vec(),
+            _ if value.contains('|') => value.split('|').collect(),
+            _ => Vec::new(),
+        };
+        Flag { name, value, words, about: brief(help) }
+    }
+}
+
 /// The flag for the file, and those of all settings.
 pub fn settings() -> Vec<Flag> {
-    let file = Flag { name: FILE.0, value: FILE.1, words: &[], about: brief(FILE.2) };
-    let settings = SETTINGS.iter().map(|setting| {
-        let words = WORDS.iter().find(|(name, _)| *name == setting.name).map_or(&[][..], |(_, words)| words);
-        Flag { name: setting.name, value: setting.value, words, about: brief(setting.help) }
-    });
-    std::iter::once(file).chain(settings).collect()
+    let file = Flag::new(FILE.0, FILE.1, FILE.2);
+    std::iter::once(file).chain(SETTINGS.iter().map(|s| Flag::new(s.name, s.value, s.help))).collect()
 }
 
 /// The flags that print something, instead of serving.
 pub fn switches() -> Vec<Flag> {
-    SWITCHES.map(|(name, about)| Flag { name, value: "", words: &[], about }).into()
+    SWITCHES.map(|(name, help)| Flag::new(name, "", help)).into()
 }
 
 /// All subcommands.
@@ -68,8 +76,7 @@ pub fn words() -> Vec<Word> {
 }
 
 fn own(name: &'static str, kind: Kind) -> Flag {
-    let value = if kind == Kind::Switch { "" } else { "VALUE" };
-    Flag { name, value, words: &[], about: "" }
+    Flag::new(name, if kind == Kind::Switch { "" } else { "VALUE" }, "")
 }
 
 /// The first clause of a help text.

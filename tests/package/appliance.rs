@@ -125,8 +125,8 @@ fn is_well(machine: &Machine<'_>) {
     };
     let user = machine.runs("id -u handyproxy");
     assert_eq!(field("Uid:"), user.trim());
-    // CAP_NET_BIND_SERVICE and CAP_NET_ADMIN, capabilities(7)
-    let allowed: u64 = 1 << 10 | 1 << 12;
+    // CAP_NET_BIND_SERVICE, CAP_NET_ADMIN and CAP_NET_RAW, capabilities(7)
+    let allowed: u64 = 1 << 10 | 1 << 12 | 1 << 13;
     let held = u64::from_str_radix(&field("CapBnd:"), 16).expect("a mask");
     assert_eq!(held & !allowed, 0, "{held:x}");
     let rules = machine.runs("handyproxy-rules status --porcelain");

@@ -7,7 +7,7 @@ use super::scratch::Scratch;
 use super::{PROGRAM, succeeds};
 
 /// What is typed, and what must be offered for its last word, among other things.
-const OFFERED: [(&str, &[&str]); 9] = [
+const OFFERED: [(&str, &[&str]); 12] = [
     ("handyproxy ", &["check", "rules", "doctor", "setup", "completions"]),
     ("handyproxy -loc", &["-local-port"]),
     ("handyproxy --loc", &["--local-port"]),
@@ -17,13 +17,17 @@ const OFFERED: [(&str, &[&str]); 9] = [
     ("handyproxy rules ", &["up", "down", "status", "print", "confirm", "words"]),
     ("handyproxy rules up -conf", &["-config", "-confirm"]),
     ("handyproxy doctor -js", &["-json"]),
+    ("handyproxy setup -u", &["-user", "-upstream", "-undo"]),
+    ("handyproxy setup -dns ", &["yes", "no"]),
+    ("handyproxy setup --mode l", &["local"]),
 ];
 /// What is typed, and what must not be offered.
-const NOT_OFFERED: [(&str, &str); 4] = [
+const NOT_OFFERED: [(&str, &str); 5] = [
     ("handyproxy -local-port ", "check"),
     ("handyproxy check -js", "-json"),
     ("handyproxy completions -", "-config"),
     ("handyproxy check ", "rules"),
+    ("handyproxy setup -", "-sniff-timeout"),
 ];
 
 #[test]
@@ -74,7 +78,7 @@ fn zsh_completes_flags_values_and_subcommands() {
         zpty shell zsh -f -i
         say() { zpty -w shell "$1" }
         say 'PS1=; unsetopt zle_bracketed_paste; stty -echo'
-        say 'autoload -Uz compinit; compinit -u -d /dev/null'
+        say "autoload -Uz compinit; compinit -C -d ${1:h}/dump"
         say "source $1; compdef _handyproxy handyproxy"
         say 'compadd() {
             local -a offered
@@ -83,22 +87,18 @@ fn zsh_completes_flags_values_and_subcommands() {
             print -rl -- ${offered/#/offer:} >>$OUT
             builtin compadd "$@"
         }'
-        say 'bindkey "^I" complete-word; zstyle ":completion:*" list-rows-first yes; LISTMAX=10000; print READY >>$OUT'
-        while [[ ! -s $OUT ]]; do sleep 0.02; done
-        zpty -w -n shell "$2"$'\t'
-        for i in {1..40}; do
-            zpty -rt shell ignored '*' && true
-            grep -q offer: $OUT && break
-            sleep 0.05
-        done
-        sleep 0.1
+        say 'over() { print OVER >>$OUT }; zle -N over; bindkey "^G" over; bindkey "^I" complete-word'
+        say 'LISTMAX=10000; print READY >>$OUT'
+        until grep -q READY $OUT; do sleep 0.01; done
+        zpty -w -n shell "$2"$'\t\a'
+        until grep -q OVER $OUT; do zpty -rt shell ignored '*'; sleep 0.01; done
         sed -n 's/^offer://p' $OUT
         zpty -d shell"#;
     tried("zsh", |script, typed| {
         let scratch = Scratch::new();
         let told = scratch.write("told", "");
-        let mut command = Command::new("zsh");
-        command.args(["-f", "-c", ASK, "zsh", script, typed]).env("OUT", told).env("TERM", "dumb");
+        let mut command = Command::new("timeout");
+        command.args(["20", "zsh", "-f", "-c", ASK, "zsh", script, typed]).env("OUT", told).env("TERM", "dumb");
         succeeds(&mut command).replace('=', "")
     });
 }

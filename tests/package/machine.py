@@ -196,7 +196,6 @@ class Unit:
             if self.status is not None or time.monotonic() > until:
                 raise Failed(f"{self.name} did not become ready, status {self.status}")
             turn(0.05)
-        self.alive_at = time.monotonic()
 
     def stop(self, keep=False):
         if self.active:
@@ -273,7 +272,7 @@ class Unit:
         fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
         if fields.get("READY") == "1":
             self.ready = True
-        if fields.get("WATCHDOG") == "1":
+        if "1" in (fields.get("READY"), fields.get("WATCHDOG")):
             self.alive_at = time.monotonic()
         if fields.get("FDSTORE") == "1":
             name = fields.get("FDNAME", "stored")

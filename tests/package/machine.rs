@@ -13,10 +13,10 @@ use super::lab::support::netns::Netns;
 use super::scratch::Scratch;
 use super::{output, said, succeeds};
 
-/// Mounts what a machine has, and becomes its first process.
+/// Mounts what a machine has, and becomes its first process. What is written need not outlive the test: volatile.
 const BOOT: &str = r#"
     set -eu
-    mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/disk,workdir=$2/work" "$2/root"
+    mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/disk,workdir=$2/work,volatile" "$2/root"
     mount -t proc proc "$2/root/proc"
     mount -t tmpfs tmpfs "$2/root/run"
     mount -t tmpfs tmpfs "$2/root/tmp"

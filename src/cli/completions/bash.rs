@@ -19,7 +19,7 @@ _handyproxy() {
             -*) flag=${flag#-} ;;
             *) flag='' ;;
         esac
-        case $flag in
+        case $command/$flag in
 "#;
 
 const TAIL: &str = r#"    esac
@@ -36,23 +36,13 @@ complete -F _handyproxy handyproxy
 
 /// The script.
 pub(super) fn script(flags: &[Flag], words: &[Word]) -> String {
-    let own = words.iter().flat_map(|word| &word.flags);
-    let valued: Vec<&Flag> = flags.iter().chain(own).filter(|flag| !flag.value.is_empty()).collect();
     let mut script = HEAD.replace("@SETTINGS@", &listed(flags));
-    let files: Vec<&str> = valued.iter().filter(|flag| flag.value == "FILE").map(|flag| flag.name).collect();
-    script += &format!("            {})\n", files.join(" | "));
-    script += "                compopt -o filenames\n";
-    script += "                mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n";
-    script += "                return\n                ;;\n";
-    for flag in valued.iter().filter(|flag| !flag.words.is_empty()) {
-        script += &format!("            {})\n", flag.name);
-        script +=
-            &format!("                mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$cur\")\n", flag.words.join(" "));
-        script += "                return\n                ;;\n";
+    // a subcommand's own flags first: one may have the name of a setting
+    for word in words {
+        script += &values(word.name, &word.flags);
     }
-    let others = valued.iter().filter(|flag| flag.value != "FILE" && flag.words.is_empty());
-    let others: Vec<&str> = others.map(|flag| flag.name).collect();
-    script += &format!("            {}) return ;;\n        esac\n    fi\n", others.join(" | "));
+    script += &values("*", flags);
+    script += "        esac\n    fi\n";
     script += "    case $command in\n";
     for word in words {
         let settings = if word.takes_settings { "$settings " } else { "" };
@@ -66,6 +56,20 @@ pub(super) fn script(flags: &[Flag], words: &[Word]) -> String {
     script += &format!("            ((COMP_CWORD > 1)) || words='{}'\n", names(words, |_| true).join(" "));
     script += "            ;;\n";
     script + TAIL
+}
+
+/// The branches that complete the values of a subcommand's flags.
+fn values(command: &str, flags: &[Flag]) -> String {
+    let mut branches = String::new();
+    for Flag { name, value, words, .. } in flags.iter().filter(|flag| !flag.value.is_empty()) {
+        let then = match *value {
+            "FILE" => "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return".to_owned(),
+            _ if words.is_empty() => "return".to_owned(),
+            _ => format!("mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$cur\"); return", words.join(" ")),
+        };
+        branches += &format!("            {command}/{name}) {then} ;;\n");
+    }
+    branches
 }
 
 fn listed(flags: &[Flag]) -> String {

@@ -8,16 +8,16 @@ use crate::config::argv::{self, Kind, Words};
 use crate::config::{Mistake, Mode, duration};
 
 /// A flag, what its value is (nothing: a switch), and what it means.
-type Flag = (&'static str, &'static str, &'static str);
+pub(in super::super) type Flag = (&'static str, &'static str, &'static str);
 
 /// All flags.
-const FLAGS: &[Flag] = &[
+pub(in super::super) const FLAGS: &[Flag] = &[
     ("name", "NAME", "Name of the instance and of its file, unit and rules (default gateway)"),
     ("upstream", "PROXY", "Proxy that opens the tunnels, as in upstream-proxy of handyproxy.conf(5)"),
     ("auth", "SCHEMES", "How to prove who we are: none, basic, digest, ntlm, negotiate"),
     ("user", "USER", "Who we are to the proxy, such as 'DOMAIN\\user'"),
     ("password-file", "FILE", "File whose first line is the password; it is copied to where only root reads it"),
-    ("mode", "MODE", "gateway for other machines (default), local for this one"),
+    ("mode", "gateway|local", "Whose connections: gateway for other machines (default), local for this one"),
     ("interfaces", "LIST", "Interfaces at which clients arrive, or all (default: all that are up, but the way out)"),
     ("ports", "PORTS", "Destination ports to catch, such as 80,443,8000-8999, or * for all (default 80,443)"),
     ("plain-http", "HOW", "What becomes of HTTP without TLS: connect, relay or auto (default: as the proxy needs it)"),
