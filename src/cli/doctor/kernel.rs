@@ -136,8 +136,8 @@ fn strict_interface(case: &Case) -> Option<String> {
 }
 
 fn route_localnet(case: &Case) -> Option<Finding> {
-    let rules = case.loaded.iter().filter(|rule| rule.leads_to(case.config.local_port) && rule.is_to_loopback());
-    let rule = rules.filter(|rule| !rule.chain.to_ascii_lowercase().contains("out")).last()?;
+    let mut rules = case.loaded.iter().filter(|rule| rule.leads_to(case.config.local_port) && rule.is_to_loopback());
+    let rule = rules.find(|rule| !rule.is_output)?;
     let at = |name: &str| machine::is_on(&format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"));
     let mut names = machine::interfaces();
     // iptables and nft both name it where the rule is for one
