@@ -216,6 +216,37 @@ fn a_kernel_that_is_told_the_wrong_things_is_named() {
 }
 
 #[test]
+fn rules_for_this_machine_must_leave_our_own_mark_alone() {
+    each_row(
+        &["nft", "iptables"],
+        |backend| (*backend).to_owned(),
+        |backend| {
+            let mut stage = Stage::well();
+            stage.rules("down");
+            let local = format!("mode = 'local'\nbackend = '{backend}'");
+            stage.write(&Stage::settings().replace("mode = 'gateway'\ninterfaces = ['lan']", &local));
+            stage.rules("up");
+            stage.start();
+            let told = stage.examine("");
+            told.is_well();
+            assert!(told.of("rules")[0].seen.contains("local IPv4"), "{}", told.text);
+            assert!(told.of("loop")[0].seen.contains("mark 0x68"), "{}", told.text);
+            assert_eq!(told.of("connect-443")[0].status, "ok", "{}", told.text);
+            stage.examine("-mark 7").names(&["FAIL loop"], "handyproxy rules up");
+            // the daemon sets no mark without the right to do so
+            let less = format!(
+                "--bounding-set -net_admin,-net_raw {} -config {}",
+                env!("CARGO_BIN_EXE_handyproxy"),
+                stage.file
+            );
+            stage.gateway = None;
+            stage.start_as(Launch::of("setpriv", &less));
+            stage.examine("").names(&["FAIL loop"], "AmbientCapabilities=CAP_NET_ADMIN");
+        },
+    );
+}
+
+#[test]
 fn a_daemon_that_is_not_there_or_too_small_is_named() {
     each_is_named(&[
         (
