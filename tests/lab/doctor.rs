@@ -197,8 +197,22 @@ fn a_kernel_that_is_told_the_wrong_things_is_named() {
                 ));
                 stage.examine("")
             },
-            &["FAIL route-localnet"],
-            "REDIRECT to port",
+            &["warn quic", "warn ipv6", "FAIL route-localnet"],
+            "refuse UDP to port 443",
+        ),
+        (
+            "TPROXY where senders are looked for by mark",
+            |stage| {
+                stage.rules("down");
+                stage.write(&changed("capture = 'tproxy'", ""));
+                stage.rules("up");
+                stage.start();
+                stage.examine("").is_well();
+                stage.net.gateway.sysctl("ipv4/conf/all/src_valid_mark", "1");
+                stage.examine("")
+            },
+            &["FAIL tproxy"],
+            "src_valid_mark=0",
         ),
         (
             "TPROXY without its policy routing",
@@ -244,6 +258,23 @@ fn rules_for_this_machine_must_leave_our_own_mark_alone() {
             stage.examine("").names(&["FAIL loop"], "AmbientCapabilities=CAP_NET_ADMIN");
         },
     );
+}
+
+#[test]
+fn rules_made_by_hand_are_rules_too() {
+    let stage = Stage::well();
+    stage.rules("down");
+    for tool in ["iptables", "ip6tables"] {
+        stage.sh(&format!("{tool} -w -t nat -A PREROUTING -i lan -p tcp -j REDIRECT --to-ports {PORT}"));
+        stage.sh(&format!("{tool} -w -A FORWARD -i lan -p udp --dport 443 -j REJECT"));
+    }
+    let told = stage.examine("");
+    told.is_well();
+    assert!(told.of("rules")[0].seen.starts_with("made by hand, 2 in all"), "{}", told.text);
+    assert_eq!(told.of("captured")[0].status, "note", "{}", told.text);
+    drop(stage.net.client.connect("203.0.113.9:443".parse().expect("an address")));
+    assert_eq!(stage.examine("").of("captured")[0].status, "ok");
+    assert_eq!(stage.examine("").of("ipv6")[0].status, "ok");
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) struct Rule {
     pub(super) tool: &'static str,
     /// The chain, or `table/chain` of nft.
     pub(super) chain: String,
+    /// Whether it is for IPv6, alone or too.
+    pub(super) is_six: bool,
     /// Whether that chain sees what this machine sends.
     pub(super) is_output: bool,
     pub(super) text: String,
@@ -53,16 +55,21 @@ fn of_save(tool: &'static str, text: &str) -> Vec<Rule> {
         let (counters, line) = line.strip_prefix('[')?.split_once("] -A ")?;
         let packets = counters.split(':').next()?.parse().ok();
         let (chain, text) = line.split_once(' ')?;
-        Some(Rule { tool, chain: chain.to_owned(), is_output: chain == "OUTPUT", text: text.to_owned(), packets })
+        let (is_six, is_output) = (tool.starts_with("ip6"), chain == "OUTPUT");
+        Some(Rule { tool, chain: chain.to_owned(), is_six, is_output, text: text.to_owned(), packets })
     };
     text.lines().filter_map(rule).collect()
 }
 
 /// Tables, chains in them, and a rule on each other line.
 fn of_nft(text: &str) -> Vec<Rule> {
-    let (mut rules, mut place, mut is_output) = (Vec::new(), Vec::new(), false);
+    let (mut rules, mut place) = (Vec::new(), Vec::new());
+    let (mut is_six, mut is_output) = (false, false);
     for line in text.lines().map(str::trim) {
         if let Some(opened) = line.strip_suffix('{') {
+            if place.is_empty() {
+                is_six = !opened.starts_with("table ip ");
+            }
             place.push(opened.trim().rsplit(' ').next().unwrap_or_default().to_owned());
             is_output = false;
         } else if line == "}" {
@@ -71,7 +78,7 @@ fn of_nft(text: &str) -> Vec<Rule> {
             is_output |= line.contains("hook output");
         } else if place.len() == 2 && !line.is_empty() {
             let packets = word_behind(line, "packets").and_then(|word| word.parse().ok());
-            rules.push(Rule { tool: "nft", chain: place.join("/"), is_output, text: line.to_owned(), packets });
+            rules.push(Rule { tool: "nft", chain: place.join("/"), is_six, is_output, text: line.to_owned(), packets });
         }
     }
     rules
@@ -98,6 +105,12 @@ impl Rule {
             "DNAT" => ends(behind("--to-destination")),
             _ => false,
         }
+    }
+
+    /// Whether it refuses QUIC, one way or another.
+    pub(super) fn refuses_quic(&self) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        text.contains("udp") && text.contains("443") && (text.contains("reject") || text.contains("drop"))
     }
 
     /// Whether it sends connections to a loopback address.
@@ -183,7 +196,9 @@ mod tests {
         let listed = of_nft(NFT);
         let found: Vec<_> = listed.iter().filter(|rule| rule.leads_to(8443)).collect();
         assert_eq!((found.len(), found[0].packets, &found[0].chain[..]), (2, Some(7), "handyproxy-gw/out"));
-        assert!(found[0].is_output && !found[1].is_output);
+        assert!(found[0].is_output && !found[1].is_output && found[0].is_six && !found[1].is_six);
+        let quic = Rule { text: "udp dport 443 reject".to_owned(), ..found[0].clone() };
+        assert!(quic.refuses_quic() && !found[0].refuses_quic());
         assert!(saved.iter().chain(&listed).all(|rule| !rule.leads_to(443) && !rule.leads_to(84)));
         assert_eq!(saved.iter().chain(&listed).filter(|rule| rule.is_to_loopback()).count(), 2);
     }
