@@ -106,7 +106,7 @@ fn without_settings_every_instance_of_the_machine_is_examined() {
     let stage = Stage::well();
     let etc = format!("{}/etc", stage.folder.path());
     stage.sh(&format!(
-        "mkdir -p {etc}/handyproxy && cp {} {etc}/handyproxy/ && echo 'local-prot = 1' >{etc}/handyproxy/bad.toml",
+        "mkdir -p {etc}/handyproxy && cp -a /etc/alternatives {etc}/ && cp {} {etc}/handyproxy/ && echo 'local-prot = 1' >{etc}/handyproxy/bad.toml",
         stage.file
     ));
     let script = format!("mount --bind {etc} /etc && exec {} doctor -no-net", env!("CARGO_BIN_EXE_handyproxy"));

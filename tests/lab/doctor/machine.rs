@@ -251,6 +251,7 @@ fn a_daemon_that_is_not_there_or_too_small_is_named() {
             |stage| {
                 stage.rules("down");
                 stage.sh(&format!("iptables -w -t nat -A OUTPUT -p tcp --dport 443 -j REDIRECT --to-ports {PORT}"));
+                stage.sh("iptables -w -A OUTPUT -p udp --dport 443 -j REJECT");
                 stage.write(&Stage::settings().replace("mode = 'gateway'\ninterfaces = ['lan']", "mode = 'local'"));
                 stage.examine("-mark 0")
             },
