@@ -75,7 +75,7 @@ pub(super) static SUBCOMMANDS: &[Subcommand] = &[
         action: "",
         flags: &[("json", Kind::Switch), ("no-net", Kind::Switch), ("target", Kind::Value)],
         words: "",
-        what: "see whether all is well, and say what to do; -json, -no-net: ask nobody, -target HOST: ask for that",
+        what: "see whether all is well, and what to do: -json, -no-net (asks nobody), -target HOST",
     },
     Subcommand {
         name: "setup",
