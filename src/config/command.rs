@@ -75,7 +75,7 @@ pub(super) static SUBCOMMANDS: &[Subcommand] = &[
         action: "",
         flags: &[("json", Kind::Switch), ("no-net", Kind::Switch), ("target", Kind::Value)],
         words: "",
-        what: "see whether all is well, and say what to do; -json for programs, -no-net asks nobody, -target HOST asks the proxies for that host and not for example.com",
+        what: "see whether all is well, and what to do: -json, -no-net (asks nobody), -target HOST",
     },
     Subcommand {
         name: "setup",

@@ -56,9 +56,7 @@ impl<'a> Case<'a> {
     pub(super) fn is_local(&self) -> bool {
         match &self.config.rules {
             Some(rules) => rules.mode == Mode::Local,
-            None if self.lines.is_empty() => {
-                self.made_by_hand().iter().any(|rule| rule.chain.to_ascii_lowercase().contains("out"))
-            }
+            None if self.lines.is_empty() => self.made_by_hand().iter().any(|rule| rule.is_output),
             None => self.lines.iter().any(Line::is_local),
         }
     }

@@ -99,10 +99,12 @@ fn tproxy(case: &Case) -> Vec<Finding> {
         let table = tool::run("ip", &[family, "route", "show", "table", TABLE]).said().unwrap_or_default();
         findings.push(judge_routing(&Routing { six, rules, table }, &case.rules_up()));
     }
-    if let Some(name) = strict_interface(case) {
-        findings.push(Finding::warn(
+    if let Some(name) = doubtful_interface(case) {
+        findings.push(Finding::fail(
             "tproxy",
-            format!("rp_filter and src_valid_mark are on for {name}: the kernel drops what is marked for us"),
+            format!(
+                "src_valid_mark is on for {name}: the kernel looks for the senders in our table and drops them all"
+            ),
             format!("sysctl -w net.ipv4.conf.all.src_valid_mark=0 net.ipv4.conf.{name}.src_valid_mark=0"),
         ));
     }
@@ -124,20 +126,18 @@ fn judge_routing(routing: &Routing, up: &str) -> Finding {
     Finding::fail("tproxy", format!("{family}: there is no {missing}: what is marked does not come to us"), up)
 }
 
-/// An interface of clients on which marked packets are dropped for their sender.
-fn strict_interface(case: &Case) -> Option<String> {
-    let value = |name: &str, key: &str| {
-        let at = |name: &str| machine::number(&format!("/proc/sys/net/ipv4/conf/{name}/{key}")).unwrap_or_default();
-        at("all").max(at(name))
-    };
+/// An interface of clients on which the check of senders (rp_filter) heeds the mark: then the route of the answer is
+/// found to be local, and the packet is no good whatever rp_filter says. wg-quick(8) turns that on.
+fn doubtful_interface(case: &Case) -> Option<String> {
+    let is_on = |name: &str| machine::is_on(&format!("/proc/sys/net/ipv4/conf/{name}/src_valid_mark"));
     let named: Vec<String> = case.lines.iter().filter_map(Line::interfaces).flatten().map(str::to_owned).collect();
     let names = if named.is_empty() { machine::interfaces() } else { named };
-    names.into_iter().find(|name| value(name, "rp_filter") > 0 && value(name, "src_valid_mark") > 0)
+    names.into_iter().find(|name| is_on("all") || is_on(name))
 }
 
 fn route_localnet(case: &Case) -> Option<Finding> {
-    let rules = case.loaded.iter().filter(|rule| rule.leads_to(case.config.local_port) && rule.is_to_loopback());
-    let rule = rules.filter(|rule| !rule.chain.to_ascii_lowercase().contains("out")).last()?;
+    let mut rules = case.loaded.iter().filter(|rule| rule.leads_to(case.config.local_port) && rule.is_to_loopback());
+    let rule = rules.find(|rule| !rule.is_output)?;
     let at = |name: &str| machine::is_on(&format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"));
     let mut names = machine::interfaces();
     // iptables and nft both name it where the rule is for one

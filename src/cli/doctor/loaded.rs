@@ -18,6 +18,10 @@ pub(super) struct Rule {
     pub(super) tool: &'static str,
     /// The chain, or `table/chain` of nft.
     pub(super) chain: String,
+    /// Whether it is for IPv6, alone or too.
+    pub(super) is_six: bool,
+    /// Whether that chain sees what this machine sends.
+    pub(super) is_output: bool,
     pub(super) text: String,
     /// Packets that it has seen, as far as it counts them.
     pub(super) packets: Option<u64>,
@@ -35,7 +39,14 @@ pub(super) fn ask() -> (Vec<Rule>, Vec<String>) {
             Ran::Failed(why) => silent.push(why),
         }
     }
+    forget_twins(&mut rules);
     (rules, silent)
+}
+
+/// nft shows the rules of iptables-nft once more.
+fn forget_twins(rules: &mut Vec<Rule>) {
+    let shown: Vec<String> = rules.iter().filter(|rule| rule.tool != "nft").map(|rule| rule.chain.clone()).collect();
+    rules.retain(|rule| rule.tool != "nft" || !shown.iter().any(|chain| rule.chain.ends_with(&format!("/{chain}"))));
 }
 
 /// `[12:720] -A CHAIN ...`
@@ -44,7 +55,8 @@ fn of_save(tool: &'static str, text: &str) -> Vec<Rule> {
         let (counters, line) = line.strip_prefix('[')?.split_once("] -A ")?;
         let packets = counters.split(':').next()?.parse().ok();
         let (chain, text) = line.split_once(' ')?;
-        Some(Rule { tool, chain: chain.to_owned(), text: text.to_owned(), packets })
+        let (is_six, is_output) = (tool.starts_with("ip6"), chain == "OUTPUT");
+        Some(Rule { tool, chain: chain.to_owned(), is_six, is_output, text: text.to_owned(), packets })
     };
     text.lines().filter_map(rule).collect()
 }
@@ -52,14 +64,21 @@ fn of_save(tool: &'static str, text: &str) -> Vec<Rule> {
 /// Tables, chains in them, and a rule on each other line.
 fn of_nft(text: &str) -> Vec<Rule> {
     let (mut rules, mut place) = (Vec::new(), Vec::new());
+    let (mut is_six, mut is_output) = (false, false);
     for line in text.lines().map(str::trim) {
         if let Some(opened) = line.strip_suffix('{') {
+            if place.is_empty() {
+                is_six = !opened.starts_with("table ip ");
+            }
             place.push(opened.trim().rsplit(' ').next().unwrap_or_default().to_owned());
+            is_output = false;
         } else if line == "}" {
             place.pop();
-        } else if place.len() == 2 && !line.is_empty() && !line.starts_with("type ") {
+        } else if line.starts_with("type ") {
+            is_output |= line.contains("hook output");
+        } else if place.len() == 2 && !line.is_empty() {
             let packets = word_behind(line, "packets").and_then(|word| word.parse().ok());
-            rules.push(Rule { tool: "nft", chain: place.join("/"), text: line.to_owned(), packets });
+            rules.push(Rule { tool: "nft", chain: place.join("/"), is_six, is_output, text: line.to_owned(), packets });
         }
     }
     rules
@@ -88,6 +107,12 @@ impl Rule {
         }
     }
 
+    /// Whether it refuses QUIC, one way or another.
+    pub(super) fn refuses_quic(&self) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        text.contains("udp") && text.contains("443") && (text.contains("reject") || text.contains("drop"))
+    }
+
     /// Whether it sends connections to a loopback address.
     pub(super) fn is_to_loopback(&self) -> bool {
         let to = match self.tool {
@@ -105,8 +130,11 @@ impl Rule {
 
     /// The marks and the users that it speaks of.
     fn marks(&self) -> Option<u32> {
-        let word = word_behind(&self.text, "--mark").or_else(|| match word_behind(&self.text, "mark") {
-            Some("!=" | "==" | "and" | "&") => word_behind(&self.text, "!="),
+        let behind = |key| word_behind(&self.text, key);
+        let word = behind("--mark").or_else(|| match behind("mark") {
+            Some("!=") => behind("!="),
+            // under a mask
+            Some("&" | "and") => behind("==").or_else(|| behind("!=")),
             word => word,
         })?;
         let word = word.split('/').next()?;
@@ -116,9 +144,16 @@ impl Rule {
         }
     }
 
-    fn users(&self) -> Option<&str> {
-        let word = word_behind(&self.text, "--uid-owner").or_else(|| word_behind(&self.text, "skuid"))?;
-        if word == "!=" { word_behind(&self.text, "!=") } else { Some(word) }
+    /// `--uid-owner 998`, `skuid 998`, `skuid != 998`, `skuid { 0, 998 }`.
+    fn users(&self) -> Vec<String> {
+        let mut words =
+            self.text.split_whitespace().skip_while(|word| !matches!(*word, "--uid-owner" | "skuid")).skip(1);
+        let users: Vec<&str> = match words.next() {
+            Some("!=" | "==") => words.take(1).collect(),
+            Some("{") => words.take_while(|word| *word != "}").collect(),
+            word => word.into_iter().collect(),
+        };
+        users.into_iter().map(|user| user.trim_matches(['"', ',']).to_owned()).collect()
     }
 }
 
@@ -134,7 +169,7 @@ impl Spared {
         let mut spared = Spared::default();
         for rule in rules {
             spared.marks.extend(rule.marks());
-            spared.users.extend(rule.users().map(|user| user.trim_matches('"').to_owned()));
+            spared.users.extend(rule.users());
         }
         spared
     }
@@ -157,9 +192,13 @@ mod tests {
         let saved = of_save("iptables-save", SAVE);
         let found: Vec<_> = saved.iter().filter(|rule| rule.leads_to(8443)).map(|rule| rule.packets).collect();
         assert_eq!(found, [Some(12), Some(1)]);
+        assert_eq!(saved.iter().filter(|rule| rule.is_output).count(), 1, "PREROUTING is none, though it sounds so");
         let listed = of_nft(NFT);
         let found: Vec<_> = listed.iter().filter(|rule| rule.leads_to(8443)).collect();
         assert_eq!((found.len(), found[0].packets, &found[0].chain[..]), (2, Some(7), "handyproxy-gw/out"));
+        assert!(found[0].is_output && !found[1].is_output && found[0].is_six && !found[1].is_six);
+        let quic = Rule { text: "udp dport 443 reject".to_owned(), ..found[0].clone() };
+        assert!(quic.refuses_quic() && !found[0].refuses_quic());
         assert!(saved.iter().chain(&listed).all(|rule| !rule.leads_to(443) && !rule.leads_to(84)));
         assert_eq!(saved.iter().chain(&listed).filter(|rule| rule.is_to_loopback()).count(), 2);
     }
@@ -172,5 +211,18 @@ mod tests {
             assert!(rules.iter().any(|rule| rule.is_local_of("gw")) && !rules.iter().any(|rule| rule.is_local_of("g")));
         }
         assert_eq!(Spared::by(&of_nft(NFT)).marks, [0x68, 7]);
+        let rule = |text: &str| Rule { text: text.to_owned(), ..of_nft(NFT)[0].clone() };
+        let spared =
+            Spared::by(&[rule("meta mark & 0x000000ff == 0x00000069 return"), rule("meta skuid { 0, 998 } return")]);
+        assert_eq!((&spared.marks[..], &spared.users[..]), (&[0x69][..], &["0".to_owned(), "998".to_owned()][..]));
+    }
+
+    #[test]
+    fn what_two_tools_show_is_there_once() {
+        let mut rules = of_save("iptables-save", SAVE);
+        rules.extend(of_nft("table ip nat {\nchain PREROUTING {\ntcp dport 1 redirect to :8443\n}\n}\n"));
+        rules.extend(of_nft(NFT));
+        forget_twins(&mut rules);
+        assert_eq!(rules.len(), 4 + 4);
     }
 }

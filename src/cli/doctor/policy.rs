@@ -189,6 +189,9 @@ mod tests {
         Terms { proxy, place, is_socks: false, auth, plain_http: PlainHttp::Connect, sniffs: true }
     }
 
+    /// What is configured, what is offered, what was said, what that is, and how the fix begins.
+    type Row<'a> = (&'a [Scheme], Option<&'a [String]>, Option<&'a Verdict>, Status, &'a str);
+
     fn verdicts() -> [Verdict; 7] {
         let why = || "why".to_owned();
         [
@@ -231,7 +234,7 @@ mod tests {
         let offers = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let both = offers(&["NTLM", "Basic"]);
         let wrong = Verdict::Login("credentials refused: user me by basic".to_owned());
-        let rows: [(&[Scheme], Option<&[String]>, Option<&Verdict>, Status, &str); 7] = [
+        let rows: [Row<'_>; 7] = [
             (&[], None, None, Ok, ""),
             (&[Scheme::Basic], None, Some(&Verdict::Open), Ok, ""),
             (&[], Some(&both), None, Fail, "auth = [\"ntlm\", \"basic\"], with user and password-file"),

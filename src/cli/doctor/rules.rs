@@ -2,6 +2,7 @@
 
 use super::case::Case;
 use super::finding::Finding;
+use super::loaded::Rule;
 use super::machine;
 use super::status::{self, Line, Status};
 
@@ -16,7 +17,12 @@ pub(super) fn check(case: &Case) -> Vec<Finding> {
     findings.extend(confirm(case));
     findings.push(captured(case.lines.iter().map(|line| line.count("captured")).sum()));
     findings.extend(quic(case));
-    findings.extend(ipv6(case));
+    let interfaces: Option<Vec<&str>> = case.lines.iter().try_fold(Vec::new(), |mut all, line| {
+        all.extend(line.interfaces()?);
+        Some(all)
+    });
+    let captured = case.lines.iter().any(Line::is_six);
+    findings.extend(ipv6(captured, interfaces.as_deref(), case));
     findings
 }
 
@@ -61,9 +67,21 @@ fn shown(line: &Line) -> String {
     format!("{} IPv{} to port {} by {} of {}", get("mode"), get("family"), get("port"), get("capture"), get("backend"))
 }
 
-fn made_by_hand(case: &Case) -> Option<Finding> {
+/// What can be told of rules that are not handyproxy-rules'.
+fn made_by_hand(case: &Case) -> Vec<Finding> {
     let rules = case.made_by_hand();
-    (!rules.is_empty()).then(|| captured(rules.iter().filter_map(|rule| rule.packets).sum()))
+    if rules.is_empty() {
+        return Vec::new();
+    }
+    let mut findings = vec![captured(rules.iter().filter_map(|rule| rule.packets).sum())];
+    findings.push(if case.loaded.iter().any(Rule::refuses_quic) {
+        Finding::ok("quic", "refused by another rule")
+    } else {
+        let fix = "refuse UDP to port 443 with an ICMP error, as handyproxy-rules does";
+        Finding::warn("quic", "left alone: browsers go past the proxy by UDP 443, or wait for it in vain", fix)
+    });
+    findings.extend(ipv6(rules.iter().any(|rule| rule.is_six), None, case));
+    findings
 }
 
 fn same(case: &Case) -> Finding {
@@ -132,24 +150,20 @@ struct Leak {
     has_way: bool,
 }
 
-fn ipv6(case: &Case) -> Option<Finding> {
+fn ipv6(captured: bool, interfaces: Option<&[&str]>, case: &Case) -> Option<Finding> {
     let addresses = machine::addresses6()?;
-    let interfaces: Option<Vec<&str>> = case.lines.iter().try_fold(Vec::new(), |mut all, line| {
-        all.extend(line.interfaces()?);
-        Some(all)
-    });
     let counts = |name: &str| {
         name != "lo"
-            && interfaces.as_ref().is_none_or(|names| {
+            && interfaces.is_none_or(|names| {
                 names.iter().any(|wanted| match wanted.strip_suffix('+').or(wanted.strip_suffix('*')) {
                     Some(start) => name.starts_with(start),
                     None => name == *wanted,
                 })
             })
     };
-    let local = case.lines.iter().any(Line::is_local);
+    let local = case.is_local();
     let leak = Leak {
-        captured: case.lines.iter().any(Line::is_six),
+        captured,
         local,
         addresses: addresses
             .into_iter()

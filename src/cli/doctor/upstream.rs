@@ -139,6 +139,11 @@ impl Round<'_> {
             return findings;
         }
         findings.push(terms.port_443(&target.to_string(), &verdict));
+        if matches!(verdict, Verdict::Broken(_)) {
+            // whatever else it is asked it would not understand either
+            findings.remove(0);
+            return findings;
+        }
         findings.push(if settings.plain_http == PlainHttp::Relay {
             Finding::ok("connect-80", format!("{proxy}: not asked, since plain-http = \"relay\" needs none"))
         } else {
@@ -217,8 +222,9 @@ fn route(addr: SocketAddr, case: &Case) -> Option<Finding> {
     match ran {
         tool::Ran::Ended { status: 0, stdout, .. } => {
             let line = stdout.lines().next().unwrap_or_default();
+            // the mark is ours, and the user that of the doctor
             let words: Vec<&str> =
-                line.split_whitespace().filter(|word| *word != "mark" && !word.starts_with("0x")).collect();
+                line.split_whitespace().take_while(|word| !matches!(*word, "mark" | "uid")).collect();
             Some(Finding::ok("route", words.join(" ")))
         }
         tool::Ran::Ended { stderr, .. } => {
@@ -233,26 +239,22 @@ fn route(addr: SocketAddr, case: &Case) -> Option<Finding> {
 async fn reach(proxy: &Proxy, upstream: &Upstream, addr: SocketAddr) -> (Finding, Option<Link>) {
     let start = Instant::now();
     let tls = if proxy.speaks == Speaks::Https { ", TLS included" } else { "" };
+    let wrong_kind = "see to its port and its certificate (ca = FILE), or is it http://?".to_owned();
     let (why, fix) = match tokio::time::timeout(DIAL, upstream.reach(addr)).await {
         Ok(Ok(link)) => {
             let took = start.elapsed().as_millis();
             return (Finding::ok("reach", format!("{proxy} at {addr} within {took} ms{tls}")), Some(link));
         }
         Ok(Err(failure)) => {
-            let fix = match proxy.speaks {
-                Speaks::Https => "see to its port and its certificate (ca = FILE), or is it http://?".to_owned(),
-                _ => format!(
-                    "is the proxy running, and is {} its port? nc -vz {} {}",
-                    addr.port(),
-                    addr.ip(),
-                    addr.port()
-                ),
-            };
+            let (ip, port) = (addr.ip(), addr.port());
+            let usual = || format!("is the proxy running, and is {port} its port? nc -vz {ip} {port}");
+            let fix = if proxy.speaks == Speaks::Https { wrong_kind } else { usual() };
             (failure.why().to_owned(), fix)
         }
         Err(_) => {
-            let why = format!("dial {addr}: nothing within {}s", DIAL.as_secs());
-            (why, "a firewall on the way, or another address: traceroute tells how far it gets".to_owned())
+            let why = format!("dial {addr}{tls}: nothing within {}s", DIAL.as_secs());
+            let usual = "a firewall on the way, or another address: traceroute tells how far it gets".to_owned();
+            (why, if proxy.speaks == Speaks::Https { wrong_kind } else { usual })
         }
     };
     (Finding::fail("reach", format!("{proxy}: {why}"), fix), None)

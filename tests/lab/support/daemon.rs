@@ -33,6 +33,11 @@ impl Launch {
         Self { words: words(&own) }
     }
 
+    /// A run by way of another program, whose words name ours.
+    pub fn of(program: &str, line: &str) -> Self {
+        Self { words: words(&format!("{program} {line}")) }
+    }
+
     /// Gives it a variable of the environment.
     pub fn variable(self, name: &str, value: &str) -> Self {
         self.under(vec!["env".to_owned(), format!("{name}={value}")])

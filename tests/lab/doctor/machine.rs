@@ -1,0 +1,268 @@
+//! What is wrong with the rules, the kernel and the daemon.
+
+use super::each_is_named;
+use super::stage::Stage;
+use crate::support::daemon::Launch;
+use crate::support::each_row;
+use crate::support::topology::PORT;
+
+/// The usual settings with one more line at their top, or under `[rules]`.
+fn changed(top: &str, rules: &str) -> String {
+    format!("{top}\n{}{rules}\n", Stage::settings())
+}
+
+#[test]
+fn rules_that_are_wrong_are_named() {
+    each_is_named(&[
+        (
+            "no rules",
+            |stage| {
+                stage.rules("down");
+                stage.examine("")
+            },
+            &["FAIL rules"],
+            "handyproxy rules up -config",
+        ),
+        (
+            "rules for another port",
+            |stage| {
+                stage.sh(&format!("handyproxy-rules gateway up --name {} --port 9999 -i lan", stage.name));
+                stage.examine("")
+            },
+            &["FAIL rules-match"],
+            "handyproxy rules up -config",
+        ),
+        (
+            "rules for another interface",
+            |stage| {
+                stage.sh(&format!("handyproxy-rules gateway up --name {} --port {PORT} -i wan", stage.name));
+                stage.examine("")
+            },
+            &["FAIL rules-match"],
+            "handyproxy rules up",
+        ),
+        (
+            "rules that wait for a confirmation",
+            |stage| {
+                stage.rules("up -confirm 60s");
+                stage.examine("")
+            },
+            &["warn confirm"],
+            "handyproxy-rules confirm --name",
+        ),
+        (
+            "QUIC left alone",
+            |stage| {
+                stage.write(&changed("", "quic = 'leave'"));
+                stage.rules("up");
+                stage.examine("")
+            },
+            &["warn quic"],
+            "quic = \"reject\" under [rules]",
+        ),
+        (
+            "rules for IPv4 only",
+            |stage| {
+                stage.rules("down");
+                stage.write(&changed("", "family = '4'"));
+                stage.rules("up");
+                stage.examine("")
+            },
+            &["warn ipv6"],
+            "family = \"both\" under [rules]",
+        ),
+    ]);
+}
+
+#[test]
+fn rules_for_this_machine_must_leave_our_own_mark_alone() {
+    each_row(
+        &["nft", "iptables"],
+        |backend| (*backend).to_owned(),
+        |backend| {
+            let mut stage = Stage::well();
+            stage.rules("down");
+            let local = format!("mode = 'local'\nbackend = '{backend}'");
+            stage.write(&Stage::settings().replace("mode = 'gateway'\ninterfaces = ['lan']", &local));
+            stage.rules("up");
+            stage.start();
+            let told = stage.examine("");
+            told.is_well();
+            assert!(told.of("rules")[0].seen.contains("local IPv4"), "{}", told.text);
+            assert!(told.of("loop")[0].seen.contains("mark 0x68"), "{}", told.text);
+            assert_eq!(told.of("connect-443")[0].status, "ok", "{}", told.text);
+            stage.examine("-mark 7").names(&["FAIL loop"], "handyproxy rules up");
+            // the daemon sets no mark without the right to do so
+            let less = format!(
+                "--bounding-set -net_admin,-net_raw {} -config {}",
+                env!("CARGO_BIN_EXE_handyproxy"),
+                stage.file
+            );
+            stage.gateway = None;
+            stage.start_as(Launch::of("setpriv", &less));
+            stage.examine("").names(&["FAIL loop"], "AmbientCapabilities=CAP_NET_ADMIN");
+        },
+    );
+}
+
+#[test]
+fn rules_made_by_hand_are_rules_too() {
+    let stage = Stage::well();
+    stage.rules("down");
+    for tool in ["iptables", "ip6tables"] {
+        stage.sh(&format!("{tool} -w -t nat -A PREROUTING -i lan -p tcp -j REDIRECT --to-ports {PORT}"));
+        stage.sh(&format!("{tool} -w -A FORWARD -i lan -p udp --dport 443 -j REJECT"));
+    }
+    let told = stage.examine("");
+    told.is_well();
+    assert!(told.of("rules")[0].seen.starts_with("made by hand, 2 in all"), "{}", told.text);
+    assert_eq!(told.of("captured")[0].status, "note", "{}", told.text);
+    drop(stage.net.client.connect("203.0.113.9:443".parse().expect("an address")));
+    assert_eq!(stage.examine("").of("captured")[0].status, "ok");
+    assert_eq!(stage.examine("").of("ipv6")[0].status, "ok");
+}
+
+#[test]
+fn a_kernel_that_is_told_the_wrong_things_is_named() {
+    each_is_named(&[
+        (
+            "no forwarding",
+            |stage| {
+                stage.net.gateway.sysctl("ipv4/ip_forward", "0");
+                stage.examine("")
+            },
+            &["warn forwarding"],
+            "sysctl -w net.ipv4.ip_forward=1",
+        ),
+        (
+            "no forwarding of IPv6",
+            |stage| {
+                stage.net.gateway.sysctl("ipv6/conf/all/forwarding", "0");
+                stage.examine("")
+            },
+            &["warn forwarding"],
+            "sysctl -w net.ipv6.conf.all.forwarding=1",
+        ),
+        (
+            "a full table of connections",
+            |stage| stage.examine_with("/proc/sys/net/netfilter/nf_conntrack_max", "1\n"),
+            &["FAIL conntrack"],
+            "nf_conntrack_max=4",
+        ),
+        (
+            "few local ports",
+            |stage| {
+                stage.net.gateway.sysctl("ipv4/ip_local_port_range", "20000 20049");
+                stage.examine("")
+            },
+            &["warn ports"],
+            "source = ADDRESSES",
+        ),
+        (
+            "few pages for pipes",
+            |stage| {
+                stage.gateway = None;
+                let less = format!(
+                    "--bounding-set -sys_admin,-sys_resource {} -config {}",
+                    env!("CARGO_BIN_EXE_handyproxy"),
+                    stage.file
+                );
+                stage.start_as(Launch::of("setpriv", &less));
+                stage.examine_with("/proc/sys/fs/pipe-user-pages-soft", "1024\n")
+            },
+            &["warn pipes"],
+            "sysctl -w fs.pipe-user-pages-soft=",
+        ),
+        (
+            "DNAT to loopback without route_localnet",
+            |stage| {
+                stage.rules("down");
+                stage.sh(&format!(
+                    "iptables -w -t nat -A PREROUTING -i lan -p tcp -j DNAT --to-destination 127.0.0.1:{PORT}"
+                ));
+                stage.examine("")
+            },
+            &["warn quic", "warn ipv6", "FAIL route-localnet"],
+            "refuse UDP to port 443",
+        ),
+        (
+            "TPROXY where senders are looked for by mark",
+            |stage| {
+                stage.rules("down");
+                stage.write(&changed("capture = 'tproxy'", ""));
+                stage.rules("up");
+                stage.start();
+                stage.examine("").is_well();
+                stage.net.gateway.sysctl("ipv4/conf/all/src_valid_mark", "1");
+                stage.examine("")
+            },
+            &["FAIL tproxy"],
+            "src_valid_mark=0",
+        ),
+        (
+            "TPROXY without its policy routing",
+            |stage| {
+                stage.rules("down");
+                stage.write(&changed("capture = 'tproxy'", ""));
+                stage.rules("up");
+                stage.sh("ip rule del fwmark 0x6869/0xffff lookup 26729");
+                stage.examine("")
+            },
+            &["FAIL tproxy"],
+            "handyproxy rules up",
+        ),
+    ]);
+}
+
+#[test]
+fn a_daemon_that_is_not_there_or_too_small_is_named() {
+    each_is_named(&[
+        (
+            "no daemon",
+            |stage| {
+                stage.gateway = None;
+                stage.examine("")
+            },
+            &["FAIL daemon"],
+            "handyproxy -config",
+        ),
+        (
+            "another program",
+            |stage| {
+                stage.gateway = None;
+                let _other = stage.net.gateway.listen(&format!("0.0.0.0:{PORT}"));
+                stage.examine("")
+            },
+            &["FAIL daemon"],
+            "stop process",
+        ),
+        (
+            "few descriptors",
+            |stage| {
+                let launch = Launch::words(&format!("-config {}", stage.file)).descriptors(100);
+                stage.start_as(launch);
+                stage.examine("")
+            },
+            &["warn descriptors"],
+            "LimitNOFILE=",
+        ),
+        (
+            "our own connections captured",
+            |stage| {
+                stage.rules("down");
+                stage.sh(&format!("iptables -w -t nat -A OUTPUT -p tcp --dport 443 -j REDIRECT --to-ports {PORT}"));
+                stage.sh("iptables -w -A OUTPUT -p udp --dport 443 -j REJECT");
+                stage.write(&Stage::settings().replace("mode = 'gateway'\ninterfaces = ['lan']", "mode = 'local'"));
+                stage.examine("-mark 0")
+            },
+            &["FAIL loop"],
+            "mark = 0x68 in ",
+        ),
+        (
+            "the proxy is our own listener",
+            |stage| stage.examine(&format!("-upstream-proxy 10.1.0.1:{PORT}")),
+            &["FAIL loop"],
+            "upstream-proxy = ",
+        ),
+    ]);
+}
