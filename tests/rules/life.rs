@@ -107,6 +107,12 @@ fn the_way_back_outlives_the_terminal() {
             terminal.arg("/dev/null").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("spawn script");
         expect_line(&mut terminal, "up");
         assert_ne!(net.what_counts(), before);
+        // no signal of the terminal's, nor one to the group of what runs there, can reach it
+        let guard = net.sh("sed -n 's/^#pid //p' /run/handyproxy-rules/*.confirm");
+        let stat = net.sh(&format!("cat /proc/{}/stat", guard.trim()));
+        let fields: Vec<&str> = stat.split_whitespace().collect();
+        let [group, session, terminal_of_it] = [4, 5, 6].map(|at| fields[at]);
+        assert_eq!([group, session, terminal_of_it], [guard.trim(), guard.trim(), "0"], "{stat}");
         terminal.kill().expect("kill the terminal");
         terminal.wait().expect("wait");
         net.until("taken back", |net| net.what_counts() == before);
@@ -622,6 +628,27 @@ fn instances_of_either_backend_brought_up_at_once_all_arrive() {
     }
     net.rules("status").exits(3);
     assert!(!net.everything().contains("26729"));
+}
+
+/// Two of us at once would plan from the same state.
+#[test]
+fn one_waits_for_the_other() {
+    let net = Net::new("nft");
+    let before = net.what_counts();
+    let mut holder = net.command("sh");
+    holder.args([
+        "-c",
+        "mkdir -p /run/handyproxy-rules; exec flock /run/handyproxy-rules/lock sh -c 'echo held; exec cat'",
+    ]);
+    let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("spawn flock");
+    expect_line(&mut holder, "held");
+    let mut script = net.script(&["gateway", "up"]).spawn().expect("spawn the script");
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!((script.try_wait().expect("wait"), net.what_counts()), (None, before));
+    drop(holder.stdin.take());
+    holder.wait().expect("wait for flock");
+    Ran::of(script.wait_with_output().expect("wait for the script")).ok().silent();
+    assert_eq!(net.rules("status --porcelain").ok().stdout.lines().count(), 2);
 }
 
 #[test]

@@ -90,9 +90,10 @@ impl Topology {
         IpAddr::from([10, 1, 0, n])
     }
 
-    /// Sends every connection of the client to the gateway's port, with the repository's own rules.
+    /// Sends every connection of the client to the gateway's port, with the repository's own rules; private destinations
+    /// too, as some tests have origins there.
     pub fn redirect(&self) {
-        self.rules("gateway up -i lan");
+        self.rules("gateway up -i lan --private");
     }
 
     /// Runs the rules script on the gateway.
