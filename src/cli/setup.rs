@@ -78,6 +78,9 @@ fn undo(name: &str, etc: &Path) -> Result<(), String> {
 
 fn setup(wishes: &Wishes) -> Result<End, String> {
     may()?;
+    if machine::find("nft").or_else(|| machine::find("iptables")).is_none() {
+        return Err("neither nft nor iptables is here: install nftables or iptables".to_owned());
+    }
     let unchanged = |why: String| format!("{why}; nothing was changed");
     let mut console = Console::new();
     let systemd = machine::has_systemd();
@@ -88,13 +91,14 @@ fn setup(wishes: &Wishes) -> Result<End, String> {
     let room = Room::of(&wishes.etc, &name);
     let own_port = may_replace(&mut asker, &room, wishes, systemd).map_err(unchanged)?;
     let mut plan = questions::plan(&mut asker, wishes, name, own_port).map_err(unchanged)?;
-    let goal = questions::goal(wishes.test.as_deref(), &plan).map_err(unchanged)?;
+    let goal = questions::goal(wishes.target.as_deref(), &plan).map_err(unchanged)?;
     let untested = test(&mut asker, &mut plan, &goal, wishes).map_err(unchanged)?;
     summary(asker.console, &plan, wishes, systemd);
     if !asker.agrees("\nDo this, yes or no", true).map_err(unchanged)? {
         return Err(unchanged("not accepted".to_owned()));
     }
     console.say("");
+    room.make().map_err(unchanged)?;
     let (quiet, no_start) = (wishes.yes, wishes.no_start);
     let how = How { plan: &plan, goal: &goal, quiet, untested, no_start, systemd };
     match how.run(&room, &mut console) {
@@ -119,10 +123,10 @@ fn may() -> Result<(), String> {
     if !machine::is_root() {
         return Err("only root may do this, try sudo".to_owned());
     }
-    match machine::find(TOOL) {
-        Some(_) => Ok(()),
-        None => Err(format!("{TOOL} is missing: it comes with the package, in /usr/sbin")),
+    if machine::find(TOOL).is_none() {
+        return Err(format!("{TOOL} is missing: it comes with the package, in /usr/sbin"));
     }
+    Ok(())
 }
 
 /// An instance of that name is replaced only if somebody says so. Its port, if it runs and may thus be in use.
@@ -140,7 +144,7 @@ fn may_replace(asker: &mut Asker<'_>, room: &Room, wishes: &Wishes, systemd: boo
         return Err(format!("{} is there already, and is replaced only with -replace", file.display()));
     }
     let unit = format!("handyproxy@{name}.service");
-    let runs = systemd && machine::printed("systemctl", &["is-active", &unit]).trim() == "active";
+    let runs = !systemd || machine::printed("systemctl", &["is-active", &unit]).trim() == "active";
     Ok(if runs { questions::port_of(file) } else { None })
 }
 
@@ -180,7 +184,10 @@ fn test(asker: &mut Asker<'_>, plan: &mut Plan, goal: &Goal, wishes: &Wishes) ->
 
 fn summary(console: &Console, plan: &Plan, wishes: &Wishes, systemd: bool) {
     console.say(&format!("\nThis is going to be {}:\n", plan.file().display()));
-    plan.text().lines().for_each(|line| console.say(&format!("  {line}").trim_end().to_owned()));
+    plan.text().lines().for_each(|line| console.say(format!("  {line}").trim_end()));
+    if plan.file().exists() {
+        console.say("\nIt replaces the file that is there, which -undo puts back.");
+    }
     if plan.password.is_some() {
         console.say(&format!("\nThe password goes to {}, which only root reads.", plan.password_file().display()));
     }
@@ -211,7 +218,10 @@ fn done(console: &Console, plan: &Plan, end: &End, wishes: &Wishes) {
     } else {
         console.say("\nDone.");
         if !machine::has_systemd() {
-            console.say("There is no systemd here: after a reboot, daemon and rules must be brought up again.");
+            console.say(
+                "There is no systemd here: the daemon that listens must be started anew to read the file, and after a",
+            );
+            console.say("reboot, daemon and rules must be brought up again.");
         }
     }
     console.say(&format!("Whether all is well: handyproxy doctor -config {file}"));

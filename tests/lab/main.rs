@@ -19,6 +19,7 @@ mod names;
 mod plain;
 mod resolve;
 mod routes;
+mod setup;
 mod silence;
 mod socks;
 mod sources;

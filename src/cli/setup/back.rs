@@ -23,15 +23,15 @@ pub(super) fn run(room: &Room, say: &dyn Fn(&str)) -> Result<(), String> {
     };
     if room.has("rules") {
         if systemd {
-            tried("unit of the rules stopped", machine::run("systemctl", &["stop", &rules]));
+            tried("unit of the rules stopped", ended("stop", &rules, ["is-active", "active"]));
         }
         tried("rules taken down", machine::run(TOOL, &["down", "--name", name]));
     }
     if room.has("start") && systemd {
-        tried("daemon stopped", machine::run("systemctl", &["stop", &daemon]));
+        tried("daemon stopped", ended("stop", &daemon, ["is-active", "active"]));
     }
     if room.has("enable") && systemd && !room.has("was-enabled") {
-        tried("unit disabled", machine::run("systemctl", &["disable", &daemon]));
+        tried("unit disabled", ended("disable", &daemon, ["is-enabled", "enabled"]));
     }
     for kind in FILES {
         let path = room.target(kind);
@@ -57,4 +57,10 @@ pub(super) fn run(room: &Room, say: &dyn Fn(&str)) -> Result<(), String> {
         }
     }
     if wrong.is_empty() { room.forget() } else { Err(wrong.join("; ")) }
+}
+
+/// Tells systemd to end what a unit does; one that does not, or is gone with its package, has ended.
+fn ended(verb: &str, unit: &str, [ask, answer]: [&str; 2]) -> Result<(), String> {
+    let told = machine::run("systemctl", &[verb, unit]);
+    if told.is_err() && machine::printed("systemctl", &[ask, unit]).trim() != answer { Ok(()) } else { told }
 }

@@ -13,8 +13,8 @@ use crate::sys::interfaces;
 
 /// How long this machine may take to connect to itself.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// Ports that are offered for a daemon.
-const PORTS: std::ops::Range<u16> = 8443..8543;
+/// So many ports are tried for a free one.
+const PORTS: u16 = 100;
 
 /// Whether root runs us.
 pub(super) fn is_root() -> bool {
@@ -42,16 +42,17 @@ pub(super) fn group() -> Option<u32> {
     line.split(':').nth(2)?.parse().ok()
 }
 
-/// Where clients may be: interfaces that are up, loopback and the ways out apart.
+/// Where clients may be: interfaces that are up and have an address, loopback and the ways out apart.
 pub(super) fn client_interfaces() -> Vec<String> {
     let read = |file| fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default();
     let out = ways_out(&read("route"), &read("ipv6_route"));
-    interfaces::up().unwrap_or_default().into_iter().filter(|name| !out.contains(name)).collect()
+    let up = interfaces::up().unwrap_or_default().into_iter();
+    up.filter(|one| one.is_addressed && !out.contains(&one.name)).map(|one| one.name).collect()
 }
 
 /// All interfaces that are up, loopback apart.
 pub(super) fn interfaces() -> Vec<String> {
-    interfaces::up().unwrap_or_default()
+    interfaces::up().unwrap_or_default().into_iter().map(|one| one.name).collect()
 }
 
 /// The interfaces of default routes, from /proc/net/route and /proc/net/ipv6_route.
@@ -73,9 +74,9 @@ pub(super) fn forwards() -> bool {
     fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() == "1")
 }
 
-/// The first port that a daemon could have.
-pub(super) fn free_port() -> Option<u16> {
-    PORTS.into_iter().find(|port| is_free(*port))
+/// The first free port from here on.
+pub(super) fn free_port(first: u16) -> Option<u16> {
+    (first..first + PORTS).find(|port| is_free(*port))
 }
 
 /// Whether nobody listens on a port.
@@ -89,7 +90,11 @@ pub(super) fn is_free(port: u16) -> bool {
 
 /// Whether somebody takes connections on a port of this machine.
 pub(super) fn is_served(port: u16) -> bool {
-    let served = |addr| TcpStream::connect_timeout(&SocketAddr::new(addr, port), AT_ONCE).is_ok();
+    let served = |addr| match TcpStream::connect_timeout(&SocketAddr::new(addr, port), AT_ONCE) {
+        Ok(_) => true,
+        // whoever came straight to the daemon is reset, which may be seen before the connection is
+        Err(error) => matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe),
+    };
     served(Ipv4Addr::LOCALHOST.into()) || served(Ipv6Addr::LOCALHOST.into())
 }
 

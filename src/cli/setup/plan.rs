@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use crate::config::{Mode, Secret};
 
-/// Where the resolver for clients listens: not 53, which a resolver of this machine may have.
-const DNS_PORT: u16 = 5300;
-
 /// An instance to be.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -24,7 +21,8 @@ pub(super) struct Plan {
     pub(super) ports: String,
     pub(super) plain_http: String,
     pub(super) local_port: u16,
-    pub(super) dns: bool,
+    /// Where names are resolved for clients without DNS: not 53, which a resolver of this machine may have.
+    pub(super) dns: Option<u16>,
     pub(super) capture: String,
     pub(super) confirm: Duration,
 }
@@ -64,7 +62,7 @@ impl Plan {
             }
         }
         if self.password.is_some() {
-            lines.push(format!("# it is in {name}.password, which only root reads; the unit passes it on"));
+            lines.push(format!("# the password is in {name}.password, which only root reads; the unit passes it on"));
             lines.push("password-file = \"password\"".to_owned());
         }
         lines.push("# HTTP without TLS: connect, relay, or auto where the proxy refuses tunnels for it".to_owned());
@@ -72,10 +70,10 @@ impl Plan {
         lines.push("\n# look for names in first bytes, so that the proxy is asked by name; -1s does not".to_owned());
         lines.push("sniff-timeout = \"2s\"".to_owned());
         lines.push("# what goes to no proxy: no-proxy = \"localhost,.corp.example,10.0.0.0/8\"".to_owned());
-        if self.dns {
+        if let Some(port) = self.dns {
             lines.push("\n# clients without DNS: names of a zone of yours go to its own server with".to_owned());
             lines.push("# dns-forward = [\"corp.example=10.0.0.53\"]".to_owned());
-            lines.push(format!("dns = [\"0.0.0.0:{DNS_PORT}\", \"[::]:{DNS_PORT}\"]"));
+            lines.push(format!("dns = [\"0.0.0.0:{port}\", \"[::]:{port}\"]"));
         }
         lines.push("\n[rules]".to_owned());
         lines.push(format!("mode = \"{}\"", self.mode.word()));
@@ -93,7 +91,7 @@ impl Plan {
         lines.push(
             "# exclude = [\"192.0.2.0/24\"] leaves destinations alone; private ones are left alone anyway".to_owned(),
         );
-        if self.dns {
+        if self.dns.is_some() {
             lines.push("dns = true".to_owned());
         }
         lines.join("\n") + "\n"
@@ -103,7 +101,7 @@ impl Plan {
     pub(super) fn commands(&self, systemd: bool) -> Vec<String> {
         let (name, file, time) = (&self.name, self.file(), self.confirm.as_secs());
         let up = format!("handyproxy rules up -config {} -confirm {time}s", file.display());
-        let confirm = format!("handyproxy rules confirm -config {}", file.display());
+        let confirm = format!("handyproxy-rules confirm --name {name}");
         if !systemd {
             return vec![up, confirm];
         }
@@ -158,7 +156,7 @@ mod tests {
             ports: "80,443".to_owned(),
             plain_http: "auto".to_owned(),
             local_port: 8443,
-            dns: false,
+            dns: None,
             capture: "redirect".to_owned(),
             confirm: Duration::from_secs(60),
         }
@@ -199,7 +197,7 @@ mod tests {
         assert_eq!((rules.values("interfaces"), rules.values("dports").len()), (&["eth1".to_owned()][..], 2));
         let local = Plan { mode: Mode::Local, interfaces: Vec::new(), ports: "*".to_owned(), ..plan() };
         assert_eq!(read(&local).rules.map(|rules| rules.mode), Some(Mode::Local));
-        let dns = read(&Plan { dns: true, interfaces: Vec::new(), ..plan() });
+        let dns = read(&Plan { dns: Some(5300), interfaces: Vec::new(), ..plan() });
         assert_eq!(dns.dns.map(|dns| dns.listen.len()), Some(2));
         assert!(dns.rules.is_some_and(|rules| rules.is_on("dns")));
         let tproxy =

@@ -14,8 +14,10 @@ use crate::pattern::Ports;
 
 /// How long rules stay up without a confirmation, unless told.
 const CONFIRM: Duration = Duration::from_secs(60);
+/// From where on ports are tried for the daemon, and for its resolver.
+const PORTS: [u16; 2] = [8443, 5300];
 /// What a test asks for, unless told.
-const HOST: &str = "www.example.com";
+const HOST: &str = "example.com";
 const SCHEMES: [Scheme; 4] = [Scheme::Basic, Scheme::Digest, Scheme::Ntlm, Scheme::Negotiate];
 
 /// Who is asked: somebody, or nobody at all.
@@ -81,18 +83,19 @@ pub(super) fn plan(
     };
     let question = "Destination ports to catch, * for all";
     let ports = asker.get(("ports", question), wishes.ports.as_deref(), Some("80,443"), ports)?;
-    let free = own_port.or_else(machine::free_port).map(|port| port.to_string());
+    let free = own_port.or_else(|| machine::free_port(PORTS[0])).map(|port| port.to_string());
     let local_port =
         asker.get(("local-port", "Port of the daemon"), wishes.local_port.as_deref(), free.as_deref(), |text| {
             local_port(text, own_port)
         })?;
     let dns = match (mode, wishes.dns) {
         (Mode::Local, Some(true)) => return Err("-dns yes: belongs to -mode gateway".to_owned()),
-        (Mode::Local, _) => false,
+        (Mode::Local, _) => None,
         (Mode::Gateway, given) => {
             let given = given.map(|yes| if yes { "yes" } else { "no" });
             let question = "Resolve names for clients, which cannot do so themselves";
-            asker.get(("dns", question), given, Some("no"), words::yes_or_no)?
+            let wanted = asker.get(("dns", question), given, Some("no"), words::yes_or_no)?;
+            machine::free_port(PORTS[1]).filter(|_| wanted)
         }
     };
     let capture = wishes.capture.clone().unwrap_or_else(|| "redirect".to_owned());
@@ -154,9 +157,9 @@ pub(super) fn goal(given: Option<&str>, plan: &Plan) -> Result<Goal, String> {
     let ports = Ports::parse(&plan.ports)?;
     let is_caught = |port| plan.ports == "*" || ports.contains(port);
     if let Some(text) = given {
-        let goal = Goal::read(text).map_err(|why| format!("-test: {why}"))?;
+        let goal = Goal::read(text).map_err(|why| format!("-target: {why}"))?;
         if plan.mode == Mode::Local && !is_caught(goal.port()) {
-            return Err(format!("-test: port {} is not among -ports {}", goal.port(), plan.ports));
+            return Err(format!("-target: port {} is not among -ports {}", goal.port(), plan.ports));
         }
         return Ok(goal);
     }
@@ -184,7 +187,11 @@ fn schemes(text: &str) -> Result<String, String> {
 
 fn ports(text: &str) -> Result<String, String> {
     let ports = Ports::parse(text)?;
-    if ports.ranges().next().is_none() { Err("names no port; * is all".to_owned()) } else { Ok(text.to_owned()) }
+    match ports.ranges().map(|(first, _)| first).min() {
+        None => Err("names no port; * is all".to_owned()),
+        Some(0) if text != "*" => Err("0 is no port; * is all".to_owned()),
+        Some(_) => Ok(text.to_owned()),
+    }
 }
 
 fn interfaces(text: &str) -> Result<Vec<String>, String> {
@@ -203,7 +210,8 @@ fn interfaces(text: &str) -> Result<Vec<String>, String> {
 
 fn local_port(text: &str, own: Option<u16>) -> Result<u16, String> {
     let port = text.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("{text:?} is no port"))?;
-    let usable = own == Some(port) || machine::is_free(port);
+    // who listens there may be the daemon, started in some other way
+    let usable = own == Some(port) || machine::is_free(port) || !machine::has_systemd();
     if usable { Ok(port) } else { Err(format!("port {port} is taken: another program listens there")) }
 }
 

@@ -75,9 +75,8 @@ impl How<'_> {
         self.keep(room, console)
     }
 
-    /// Makes the room, and remembers what is there.
+    /// Remembers what is there.
     fn begin(&self, room: &Room) -> Result<(), String> {
-        room.make()?;
         if !self.systemd {
             return Ok(());
         }

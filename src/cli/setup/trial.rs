@@ -26,7 +26,7 @@ pub(super) enum Goal {
 impl Goal {
     /// Reads `HOST[:PORT]`, port 443 if left out.
     pub(super) fn read(text: &str) -> Result<Goal, String> {
-        let bad = || format!("{text:?} is no host, such as www.example.com:443");
+        let bad = || format!("{text:?} is no host, such as example.com:443");
         if let Ok(addr) = text.parse() {
             return Ok(Goal::Addr(addr));
         }
