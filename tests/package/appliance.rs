@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::lab::support::topology::Topology;
 use super::life::{installed, same};
 use super::machine::{Disk, Machine};
-use super::world::World;
+use super::world::{SITE, World};
 use super::{manual, package, said, succeeds};
 
 /// The part of the manual that is followed.
@@ -38,6 +38,11 @@ fn a_gateway_set_up_by_the_manual_survives_a_reboot_and_leaves_nothing() {
         world.is_reached_by_name(&net.client);
         eprintln!("a gateway works {:.1?} after the package came, {installing:.1?} of it to install", start.elapsed());
         is_well(&machine);
+        // the manual's own line, with a host that this proxy knows
+        let doctor = manual::commands(RECIPE, "handyproxy doctor");
+        let doctor = doctor.iter().find(|line| line.starts_with("handyproxy doctor ")).expect("it is in there");
+        let told = machine.runs(&format!("{doctor} -target {SITE}"));
+        assert!(told.contains("ok    captured: 2 "), "{told}");
 
         // a restart of the daemon leaves the rules alone
         let rules = machine.runs("iptables-save -t nat");

@@ -425,6 +425,9 @@ def main():
     os.chdir("/")
     # its own name must not lead to the host's
     ctypes.CDLL(None).sethostname(b"gateway", 7)
+    # whom doctor knows as one who keeps others' sockets
+    with open("/proc/self/comm", "w") as name:
+        name.write("systemd")
     os.makedirs("/run/systemd/system")
     notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notices.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
