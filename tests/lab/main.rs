@@ -19,11 +19,13 @@ mod names;
 mod plain;
 mod resolve;
 mod routes;
+mod service;
 mod silence;
 mod socks;
 mod sources;
 mod stall;
 mod timers;
+mod tproxy;
 mod tunnel;
 
 pub mod support;
