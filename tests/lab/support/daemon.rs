@@ -38,7 +38,7 @@ impl Launch {
 
     /// A run by way of another program, whose words name ours.
     pub fn of(program: &str, line: &str) -> Self {
-        Self { words: words(&format!("{program} {line}")) }
+        Self { words: words(&format!("{program} {line}")), passed: None }
     }
 
     /// Gives it a variable of the environment.
