@@ -1,7 +1,7 @@
 //! The relay over loopback sockets: bytes, ends, resets and clocks.
 
 use super::*;
-use crate::sys::pipe;
+use crate::sys::{listener, pipe};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -230,7 +230,8 @@ async fn a_torn_stream_never_looks_like_a_whole_one() {
 async fn urgent_data_stays_in_its_place_and_stops_nothing() {
     pipe::allow(64);
     for (before, after) in [(3, 3), (60_000, 60_000), (200_000, 1)] {
-        let listener = socket::listen(0, None).expect("a free port");
+        let options = listener::Options { keepalive: None, transparent: false };
+        let listener = listener::listen(0, options).expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let (client, accepted) = tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accept());
         let (mut client, client_side) = (client.expect("listening"), accepted.expect("connected").0);

@@ -1,6 +1,9 @@
 //! The house: bind, accept while there is room, read the settings again when told to, and drain when told to stop.
 
 mod accept;
+mod listen;
+mod notify;
+mod pulse;
 mod reload;
 mod seats;
 mod stop;
@@ -8,13 +11,14 @@ mod stop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::session::{self, Gateway, Setup};
 use crate::sys::limits::{self, Budget};
-use crate::sys::{origin, pipe, socket};
+use crate::sys::systemd::{self, Passed};
+use crate::sys::{listener, origin, pipe, socket};
+use notify::Notify;
 use seats::Seats;
 
 /// How long sessions that are cut may take to report it.
@@ -27,6 +31,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// # Errors
 /// Why it could not start, for a person.
 pub fn run(config: Config) -> Result<(), String> {
+    let passed = systemd::take().map_err(|e| format!("sockets that systemd passed: {e}"))?;
     let descriptors = limits::raise_descriptors().map_err(|e| format!("read the descriptor limit: {e}"))?;
     if config.has_secrets() {
         limits::forbid_core_dumps();
@@ -41,7 +46,7 @@ pub fn run(config: Config) -> Result<(), String> {
         .build()
         .map_err(|e| format!("start the runtime: {e}"))?;
     let gateway = Arc::new(Gateway::new(Setup::new(config, None)?));
-    let outcome = runtime.block_on(serve(gateway.clone(), seats.clone()));
+    let outcome = runtime.block_on(serve(gateway.clone(), seats.clone(), passed));
     // sessions that are still open are dropped by this, each reports it and gives back its seat; a name
     // look-up that hangs is left behind
     runtime.shutdown_background();
@@ -54,32 +59,42 @@ pub fn run(config: Config) -> Result<(), String> {
     Ok(())
 }
 
-async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>) -> Result<(), String> {
+async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) -> Result<(), String> {
     let setup = gateway.setup();
     let config = &setup.config;
     let stop = stop::Signals::watch().map_err(|e| format!("watch for signals: {e}"))?;
     let reload = reload::Signals::watch().map_err(|e| format!("watch for signals: {e}"))?;
-    let listener = listen(config)?;
+    let listener = listen::listen(config, passed)?;
     check_upstreams(&setup).await?;
     check_mark(config);
     for remark in config.remarks() {
         tracing::warn!("{remark}");
     }
-    let local = listener.local_addr().map_err(|e| format!("listen on port {}: {e}", config.local_port))?;
+    let local = listener.socket.local_addr().map_err(|e| format!("listen on port {}: {e}", config.local_port))?;
     let upstreams: Vec<&str> = setup.upstreams.iter().map(|upstream| &**upstream.name()).collect();
     let (upstreams, room) = (upstreams.join(", "), seats.count());
     tracing::info!("listening on {local}, upstream {upstreams}; room for {room} sessions");
     for upstream in &setup.upstreams {
         upstream.keep_probing();
     }
+    let notify = Notify::new(config.local_port, gateway.clone());
+    notify.ready(&listener);
     drop(setup);
 
-    let accepting = tokio::spawn(accept::accept(listener, seats.clone(), {
+    let (finger, pulse) = pulse::pulse();
+    let (options, was_foreign) = (listener.options, listener.was_foreign());
+    let accepting = tokio::spawn(accept::accept(listener.socket, seats.clone(), pulse, {
         let gateway = gateway.clone();
-        move |client, peer, seat| session::start(client, peer, gateway.clone(), seat)
+        move |client, peer, seat| {
+            if was_foreign {
+                listener::catch_up(&client, options);
+            }
+            session::start(client, peer, gateway.clone(), seat)
+        }
     }));
-    let reloading = tokio::spawn(reload::serve(reload, gateway.clone(), seats.clone()));
-    let outcome = stop.drain(accepting, &seats, || gateway.setup().config.drain_timeout).await;
+    notify.watch(finger);
+    let reloading = tokio::spawn(reload::serve(reload, gateway.clone(), seats.clone(), notify.clone()));
+    let outcome = stop.drain(accepting, &seats, &notify, || gateway.setup().config.drain_timeout).await;
     reloading.abort();
     outcome
 }
@@ -87,17 +102,6 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>) -> Result<(), String> {
 /// `1 session`, `2 sessions`.
 fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-fn listen(config: &Config) -> Result<TcpListener, String> {
-    let port = config.local_port;
-    socket::listen(port, config.keepalive).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => format!("listen on port {port}: another program listens there already"),
-        std::io::ErrorKind::PermissionDenied => {
-            format!("listen on port {port}: not allowed, it needs root or CAP_NET_BIND_SERVICE")
-        }
-        _ => format!("listen on port {port}: {error}"),
-    })
 }
 
 /// An upstream that is this very listener would feed us our own tunnels.

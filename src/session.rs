@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::addr::Target;
 use crate::close::{By, Close, End, Stage};
-use crate::config::{Config, PlainHttp, Via};
+use crate::config::{Capture, Config, PlainHttp, Via};
 use crate::flow::Flow;
 use crate::refuse::refuse;
 use crate::relay::Limits;
@@ -69,7 +69,11 @@ fn find_origin(client: &TcpStream, report: &mut Report) -> Result<(), Close> {
         return Ok(());
     }
     let peer = report.flow.client;
-    let origin = origin::original_destination(client, peer.ip()).map_err(|error| {
+    let origin = match setup.config.capture {
+        Capture::Redirect => origin::original_destination(client, peer.ip()),
+        Capture::Tproxy => origin::own_address(client),
+    };
+    let origin = origin.map_err(|error| {
         let why = format_args!("not redirected, the kernel knows no original destination: {error}");
         Close::because(End::Direct, By::Client, why)
     })?;

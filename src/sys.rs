@@ -1,11 +1,14 @@
-//! The only door to the kernel and to the system's Kerberos: nobody else mentions nix, socket2, rlimit or libloading.
+//! The only door to the kernel, to systemd and to the system's Kerberos: nobody else mentions nix, socket2, rlimit,
+//! sd_notify or libloading.
 
 pub mod gss;
 pub mod interfaces;
 pub mod limits;
+pub mod listener;
 pub mod origin;
 pub mod pipe;
 pub mod process;
 pub mod queues;
 pub mod socket;
+pub mod systemd;
 pub mod terminal;

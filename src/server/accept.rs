@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::pulse::Pulse;
 use super::seats::Seats;
 
 /// How long to leave a machine alone that is out of something.
@@ -18,31 +19,32 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 const CALM: Duration = Duration::from_secs(1);
 
 /// Accepts for ever. `start` makes the rest of a connection's life, or nothing if that is over already.
-pub(super) async fn accept<F, L>(listener: TcpListener, seats: Arc<Seats>, start: F)
+/// `pulse` tells that it still does.
+pub(super) async fn accept<F, L>(listener: TcpListener, seats: Arc<Seats>, mut pulse: Pulse, start: F)
 where
     F: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> Option<L>,
     L: Future<Output = ()> + Send + 'static,
 {
     let mut room = Room { short_at: None };
     loop {
-        let seat = take(&seats, &mut room).await;
+        let seat = pulse.beside(take(&seats, &mut room)).await;
         let accepted = if room.short_at.is_some() {
-            match tokio::time::timeout(CALM, listener.accept()).await {
+            match pulse.beside(tokio::time::timeout(CALM, listener.accept())).await {
                 Ok(accepted) => accepted,
                 Err(_) => {
                     room.is_back();
-                    listener.accept().await
+                    pulse.beside(listener.accept()).await
                 }
             }
         } else {
-            listener.accept().await
+            pulse.beside(listener.accept()).await
         };
         match accepted {
             Ok((client, peer)) => {
                 // the seat may have been taken away meanwhile
                 let seat = match seats.keep(seat) {
                     Some(seat) => seat,
-                    None => take(&seats, &mut room).await,
+                    None => pulse.beside(take(&seats, &mut room)).await,
                 };
                 if seats.free.available_permits() > seats.count() / 8 {
                     room.is_back();
@@ -107,6 +109,7 @@ fn is_gone(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pulse::pulse;
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -137,7 +140,7 @@ mod tests {
     async fn a_panic_in_one_session_ends_that_session_only() {
         let (listener, addr) = listener().await;
         let seats = Arc::new(Seats::new(2, 100));
-        let accepting = tokio::spawn(accept(listener, seats.clone(), |c, _, seat| Some(greet(c, seat))));
+        let accepting = tokio::spawn(accept(listener, seats.clone(), pulse().1, |c, _, seat| Some(greet(c, seat))));
         assert_eq!(ask(addr, b'!').await, b"");
         assert_eq!(ask(addr, b'!').await, b"");
         assert_eq!(ask(addr, b'?').await, b"hi");
@@ -149,7 +152,10 @@ mod tests {
     #[tokio::test]
     async fn clients_wait_for_a_seat() {
         let (listener, addr) = listener().await;
-        let accepting = tokio::spawn(accept(listener, Arc::new(Seats::new(1, 100)), |c, _, seat| Some(greet(c, seat))));
+        let (finger, pulse) = pulse();
+        let seats = Arc::new(Seats::new(1, 100));
+        let accepting = tokio::spawn(accept(listener, seats, pulse, |c, _, seat| Some(greet(c, seat))));
+        assert!(finger.feel().await, "it waits for a client");
         let mut first = TcpStream::connect(addr).await.expect("listening");
         tokio::task::yield_now().await;
         let second = ask(addr, b'?');
@@ -158,8 +164,45 @@ mod tests {
             _ = &mut second => panic!("served without a seat"),
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
         }
+        assert!(finger.feel().await, "to wait for a seat is no failure");
         first.write_all(b"?").await.expect("accepted");
         assert_eq!(second.await, b"hi");
         accepting.abort();
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_hangs_does_not_answer_and_one_that_ended_says_so() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        listener.set_nonblocking(true).expect("a socket");
+        let addr = listener.local_addr().expect("bound");
+        let (finger, pulse) = pulse();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        // a runtime of its own, since all of it hangs
+        let hanging = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a runtime");
+                let accepting = accept(listener, Arc::new(Seats::new(9, 100)), pulse, move |c, _, seat| {
+                    // as a call to the kernel that does not come back
+                    let _ = wait.recv();
+                    Some(greet(c, seat))
+                });
+                tokio::select! {
+                    () = accepting => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        assert!(finger.feel().await);
+        let _client = TcpStream::connect(addr).await.expect("listening");
+        let limit = Duration::from_millis(300);
+        // the connection may take a moment to be accepted
+        while tokio::time::timeout(limit, finger.feel()).await.is_ok() {}
+        go_on.send(()).expect("it waits");
+        assert_eq!(tokio::time::timeout(Duration::from_secs(5), finger.feel()).await, Ok(true));
+        drop(stop);
+        hanging.join().expect("it has ended");
+        assert!(!finger.feel().await);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::notify::Notify;
 use super::seats::Seats;
 use super::{check_mark, check_upstreams, count};
 use crate::config::Config;
@@ -25,10 +26,16 @@ impl Signals {
 }
 
 /// Answers signals for ever.
-pub(super) async fn serve(mut signals: Signals, gateway: Arc<Gateway>, seats: Arc<Seats>) {
+pub(super) async fn serve(mut signals: Signals, gateway: Arc<Gateway>, seats: Arc<Seats>, notify: Notify) {
     loop {
         tokio::select! {
-            _ = signals.reload.recv() => reload(&gateway, &seats).await,
+            _ = signals.reload.recv() => {
+                notify.reloading();
+                let outcome = reload(&gateway, &seats).await;
+                let refused = outcome.err().unwrap_or_default();
+                refused.iter().for_each(|why| tracing::error!("reload refused: {why}"));
+                notify.reloaded(refused.into_iter().next());
+            }
             _ = signals.ask.recv() => tell(&gateway),
         }
     }
@@ -48,23 +55,14 @@ fn tell(gateway: &Gateway) {
     );
 }
 
-async fn reload(gateway: &Gateway, seats: &Seats) {
+/// Reads the settings again, or tells everything that is wrong with them.
+async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     let old = gateway.setup();
-    let mut config = match old.config.again() {
-        Ok(config) => config,
-        Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| tracing::error!("reload refused: {mistake}"));
-            return;
-        }
-    };
+    let read = old.config.again();
+    let mut config = read.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     keep(&old.config, &mut config);
-    let setup = match Setup::new(config, Some(&old)) {
-        Ok(setup) => setup,
-        Err(why) => return tracing::error!("reload refused: {why}"),
-    };
-    if let Err(why) = check_upstreams(&setup).await {
-        return tracing::error!("reload refused: {why}");
-    }
+    let setup = Setup::new(config, Some(&old)).map_err(|why| vec![why])?;
+    check_upstreams(&setup).await.map_err(|why| vec![why])?;
     if setup.config.has_secrets() {
         limits::forbid_core_dumps();
     }
@@ -85,6 +83,7 @@ async fn reload(gateway: &Gateway, seats: &Seats) {
     let routes = count(setup.config.routes.iter().filter(|route| !route.is_no_proxy()).count() as u64, "route");
     gateway.exchange(setup);
     tracing::info!("reloaded {file}: {upstreams}, {routes}");
+    Ok(())
 }
 
 /// What is fixed at the start stays as it was.
@@ -92,6 +91,10 @@ fn keep(old: &Config, new: &mut Config) {
     if old.local_port != new.local_port {
         tracing::warn!("reload: -local-port needs a restart, {} stays", old.local_port);
         new.local_port = old.local_port;
+    }
+    if old.capture != new.capture {
+        tracing::warn!("reload: -capture needs a restart, it stays as it was");
+        new.capture = old.capture;
     }
     if old.log_level != new.log_level {
         tracing::warn!("reload: -log-level needs a restart, it stays as it was");

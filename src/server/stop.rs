@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use super::notify::Notify;
 use super::seats::Seats;
 
 /// The signals to stop.
@@ -33,12 +34,14 @@ impl Signals {
         mut self,
         mut accepting: JoinHandle<()>,
         seats: &Seats,
+        notify: &Notify,
         limit: impl FnOnce() -> Duration,
     ) -> Result<(), String> {
         tokio::select! {
             () = self.next() => {}
             outcome = &mut accepting => return Err(format!("accepting has ended by itself: {outcome:?}")),
         }
+        notify.stopping();
         accepting.abort();
         let _ = accepting.await;
         let open = seats.taken();
@@ -48,6 +51,7 @@ impl Signals {
             _ = seats.free.acquire_many(all) => {}
             () = tokio::time::sleep(limit()) => tracing::info!("stopping: time is up"),
             () = self.next() => tracing::info!("stopping: at once"),
+            never = notify.drain() => match never {},
         }
         Ok(())
     }

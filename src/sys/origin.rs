@@ -1,10 +1,12 @@
-//! Where a redirected connection was going (SO_ORIGINAL_DST, linux/netfilter_ipv4.h).
+//! Where a connection was going before rules brought it here: conntrack knows it of a redirected one (SO_ORIGINAL_DST,
+//! linux/netfilter_ipv4.h), and one that TPROXY brought has it as its own address.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsFd;
 
 use nix::sys::socket::{getsockopt, sockopt};
+use tokio::net::TcpStream;
 
 /// Asks conntrack for the original destination. `peer` decides the option: on a dual-stack listener
 /// an IPv4 client has only the IPv4 answer, a real IPv6 client only the other one.
@@ -21,6 +23,16 @@ pub fn original_destination(socket: impl AsFd, peer: IpAddr) -> io::Result<Socke
         let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
         Ok(SocketAddrV6::new(ip, u16::from_be(raw.sin6_port), 0, 0).into())
     }
+}
+
+/// The address that a connection was accepted at.
+///
+/// # Errors
+/// The connection is over already.
+pub fn own_address(socket: &TcpStream) -> io::Result<SocketAddr> {
+    let own = socket.local_addr()?;
+    // without the scope of a link-local one: it is for people and for proxies
+    Ok(SocketAddr::new(own.ip().to_canonical(), own.port()))
 }
 
 /// Whether the address is one of this machine's, in this network namespace: whether it can be bound to.

@@ -1,6 +1,6 @@
 //! How much waits in the kernel's queues of a socket (SIOCOUTQ and SIOCINQ, man 7 tcp).
 //!
-//! One of two files with `unsafe`: no library has a safe call for it.
+//! One of three files with `unsafe`: no library has a safe call for it.
 #![allow(unsafe_code, reason = "nix makes an ioctl by a macro whose function is unsafe")]
 
 use std::os::fd::AsRawFd;

@@ -1,7 +1,7 @@
 //! Sockets made option by option, and the calls on them that tokio has no word for.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -10,41 +10,9 @@ use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use nix::sys::socket::{MsgFlags, recv, send, setsockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::os::fd::{AsFd, AsRawFd};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
-/// Connections that wait for accept; the kernel caps it at net.core.somaxconn.
-const BACKLOG: i32 = 4096;
 const PROBES: u32 = 9;
-
-/// Listens on all interfaces, IPv6 and IPv4 through one socket, or IPv4 alone where the machine has
-/// no IPv6. Nobody else can listen on the port too. Accepted sockets inherit the options (man 7 tcp).
-///
-/// # Errors
-/// The port is in use (EADDRINUSE) or not allowed (EACCES).
-pub fn listen(port: u16, keepalive: Option<Duration>) -> io::Result<TcpListener> {
-    let socket = match Socket::new(Domain::IPV6, Type::STREAM.nonblocking(), Some(Protocol::TCP)) {
-        Ok(socket) => {
-            socket.set_only_v6(false)?;
-            socket.set_reuse_address(true)?;
-            match socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into()) {
-                Ok(()) => socket,
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => listen_v4(port)?,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(_) => listen_v4(port)?,
-    };
-    tune(&socket, keepalive)?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-fn listen_v4(port: u16) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
-    Ok(socket)
-}
 
 /// A socket to dial `to` with; `mark` 0 leaves it unmarked. It dials from `source`, which must be of the
 /// family of `to`, or from where the kernel likes. The port is chosen at connect, so that one port of a
@@ -92,7 +60,7 @@ pub fn may_mark(mark: u32) -> io::Result<()> {
 /// No Nagle; urgent data stays in its place; a dead peer is noticed after its keepalive probes. No
 /// TCP_USER_TIMEOUT: the kernel would apply it also to a peer that is alive and keeps its window closed,
 /// such as a download that somebody has paused.
-fn tune(socket: &Socket, keepalive: Option<Duration>) -> io::Result<()> {
+pub(super) fn tune(socket: &Socket, keepalive: Option<Duration>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_out_of_band_inline(true)?;
     if let Some(idle) = keepalive {

@@ -19,12 +19,14 @@ mod names;
 mod plain;
 mod resolve;
 mod routes;
+mod service;
 mod setup;
 mod silence;
 mod socks;
 mod sources;
 mod stall;
 mod timers;
+mod tproxy;
 mod tunnel;
 
 pub mod support;

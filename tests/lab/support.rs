@@ -9,6 +9,7 @@ pub mod head;
 pub mod hello;
 pub mod journal;
 pub mod kind;
+pub mod manager;
 pub mod netns;
 pub mod random;
 pub mod scene;

@@ -3,12 +3,14 @@
 //! It dies with the thread that started it (PR_SET_PDEATHSIG by way of setpriv), so start it on the test's own thread.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::Socket;
 
 use super::eventually;
 use super::journal::{Journal, SessionLine};
@@ -19,6 +21,7 @@ use super::wire::Wire;
 /// What to run and under which circumstances.
 pub struct Launch {
     words: Vec<String>,
+    passed: Option<Socket>,
 }
 
 impl Launch {
@@ -30,12 +33,12 @@ impl Launch {
     /// A run with these words and nothing else.
     pub fn words(line: &str) -> Self {
         let own = format!("{} {line}", env!("CARGO_BIN_EXE_handyproxy"));
-        Self { words: words(&own) }
+        Self { words: words(&own), passed: None }
     }
 
     /// A run by way of another program, whose words name ours.
     pub fn of(program: &str, line: &str) -> Self {
-        Self { words: words(&format!("{program} {line}")) }
+        Self { words: words(&format!("{program} {line}")), passed: None }
     }
 
     /// Gives it a variable of the environment.
@@ -67,6 +70,23 @@ impl Launch {
         self.under(vec!["env".to_owned(), format!("{name}={value}")])
     }
 
+    /// Runs it by way of another program, such as setpriv.
+    pub fn wrapped(self, line: &str) -> Self {
+        self.under(words(line))
+    }
+
+    /// Passes it a socket as systemd does, once under each of these names.
+    pub fn passed(self, socket: Socket, names: &[&str]) -> Self {
+        let copies: String = (3..3 + names.len()).map(|number| format!(" {number}<&0")).collect();
+        let (count, names) = (names.len(), names.join(":"));
+        // the number of the process stays
+        let script = format!(
+            r#"exec{copies} </dev/null; LISTEN_PID=$$ LISTEN_FDS={count} LISTEN_FDNAMES={names} exec "$0" "$@""#
+        );
+        let launch = self.under(vec!["sh".to_owned(), "-c".to_owned(), script]);
+        Self { passed: Some(socket), ..launch }
+    }
+
     /// Starts it here and waits until it listens.
     pub fn start(self, ns: &Netns) -> Daemon {
         let daemon = self.start_unheard(ns);
@@ -80,7 +100,7 @@ impl Launch {
             Command::new("setpriv")
                 .args(["--pdeathsig", "KILL", "--"])
                 .args(&self.words)
-                .stdin(Stdio::null())
+                .stdin(self.passed.map_or_else(Stdio::null, |socket| OwnedFd::from(socket).into()))
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
@@ -95,7 +115,7 @@ impl Launch {
 
     fn under(mut self, mut wrapper: Vec<String>) -> Self {
         wrapper.append(&mut self.words);
-        Self { words: wrapper }
+        Self { words: wrapper, ..self }
     }
 }
 

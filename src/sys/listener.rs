@@ -1,0 +1,120 @@
+//! The socket that clients come to: made here, or taken over from whoever had it before.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::socket::tune;
+
+/// Connections that wait for accept; the kernel caps it at net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// What a listening socket is like; accepted ones inherit it (man 7 tcp).
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Silence before a peer is probed.
+    pub keepalive: Option<Duration>,
+    /// Takes connections to addresses that are not this machine's: those that TPROXY brings.
+    pub transparent: bool,
+}
+
+/// Listens on all interfaces, IPv6 and IPv4 through one socket, or IPv4 alone where the machine has
+/// no IPv6. Nobody else can listen on the port too.
+///
+/// # Errors
+/// The port is in use (EADDRINUSE) or not allowed (EACCES); TPROXY is not allowed.
+pub fn listen(port: u16, options: Options) -> io::Result<TcpListener> {
+    let socket = match Socket::new(Domain::IPV6, Type::STREAM.nonblocking(), Some(Protocol::TCP)) {
+        Ok(socket) => {
+            socket.set_only_v6(false)?;
+            socket.set_reuse_address(true)?;
+            match socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into()) {
+                Ok(()) => socket,
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => listen_v4(port)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(_) => listen_v4(port)?,
+    };
+    ready(socket, options)
+}
+
+fn listen_v4(port: u16) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+    Ok(socket)
+}
+
+/// Takes over a socket that listens already, with the clients that wait at it.
+///
+/// # Errors
+/// It is no TCP socket, or does not listen; TPROXY is not allowed.
+pub fn adopt(socket: OwnedFd, options: Options) -> io::Result<TcpListener> {
+    let socket = Socket::from(socket);
+    let is_tcp = matches!(socket.domain(), Ok(Domain::IPV4 | Domain::IPV6))
+        && matches!(socket.protocol(), Ok(Some(Protocol::TCP)));
+    if !is_tcp {
+        return Err(io::Error::other("it is no TCP socket"));
+    }
+    if !socket.is_listener()? {
+        return Err(io::Error::other("it does not listen"));
+    }
+    socket.set_nonblocking(true)?;
+    ready(socket, options)
+}
+
+fn ready(socket: Socket, options: Options) -> io::Result<TcpListener> {
+    // on an IPv6 socket too: the kernel keeps one flag for both families (man 7 ip)
+    socket.set_ip_transparent_v4(options.transparent).map_err(|error| {
+        io::Error::other(format!(
+            "capture = \"tproxy\" is not allowed, it needs root, CAP_NET_ADMIN or CAP_NET_RAW: {error}"
+        ))
+    })?;
+    tune(&socket, options.keepalive)?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Gives an accepted connection what it did not inherit: it came before the listener was ours.
+pub fn catch_up(client: &TcpStream, options: Options) {
+    // a client that is gone already needs nothing
+    let _ = tune(&SockRef::from(client), options.keepalive);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Options = Options { keepalive: None, transparent: false };
+
+    #[tokio::test]
+    async fn only_a_listening_tcp_socket_is_taken_over() {
+        let why = |socket: OwnedFd| adopt(socket, PLAIN).expect_err("it cannot be taken over").to_string();
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        assert_eq!(why(udp.into()), "it is no TCP socket");
+        let (unix, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        assert_eq!(why(unix.into()), "it is no TCP socket");
+        let file = std::fs::File::open("/dev/null").expect("it is always there");
+        assert_eq!(why(file.into()), "it is no TCP socket");
+        let idle = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        assert_eq!(why(idle.into()), "it does not listen");
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let addr = listener.local_addr().expect("bound");
+        // it waits there before it is taken over
+        let _client = std::net::TcpStream::connect(addr).expect("listening");
+        let options = Options { keepalive: Some(Duration::from_secs(7)), ..PLAIN };
+        let adopted = adopt(listener.into(), options).expect("it listens");
+        let (accepted, _) = adopted.accept().await.expect("a client waits");
+        assert!(!accepted.nodelay().expect("a socket"), "this test needs a socket that inherited nothing");
+        catch_up(&accepted, options);
+        assert!(accepted.nodelay().expect("a socket"));
+        assert!(SockRef::from(&accepted).keepalive().expect("a socket"));
+        assert!(SockRef::from(&accepted).out_of_band_inline().expect("a socket"));
+    }
+}
