@@ -687,3 +687,54 @@ async fn credentials_that_are_refused_or_missing_end_in_a_page() {
         assert_eq!((close.end, close.by, flow.status), (end, By::Upstream, Some(407)));
     }
 }
+
+/// The three messages of NTLM around a request without a body: the connection is authenticated then.
+async fn bound() -> Rig {
+    let mut rig = Rig::new(Setup { scheme: Some(Scheme::Ntlm), ..PLAIN }).await;
+    rig.ask(&format!("GET / HTTP/1.1\r\n{HOST}\r\n")).await;
+    request(&mut rig.proxy).await;
+    rig.answer(&type_2_reply()).await;
+    request(&mut rig.proxy).await;
+    rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
+    rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
+    rig
+}
+
+fn type_2_reply() -> String {
+    format!("HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM {}\r\nContent-Length: 0\r\n\r\n", type_2())
+}
+
+#[tokio::test]
+async fn a_body_that_was_sent_before_an_empty_leg_is_sent_again_after_it() {
+    let mut rig = bound().await;
+    rig.ask(CHUNKED).await;
+    assert_eq!(request(&mut rig.proxy).await.0, None);
+    rig.asked("5\r\nhello\r\n0\r\n\r\n").await;
+    // the proxy has forgotten us
+    rig.answer("HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n").await;
+    assert!(request(&mut rig.proxy).await.1.contains("Content-Length: 0"));
+    rig.answer(&type_2_reply()).await;
+    assert!(request(&mut rig.proxy).await.1.contains("Transfer-Encoding: chunked"));
+    rig.asked("5\r\nhello\r\n0\r\n\r\n").await;
+    rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
+    rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
+}
+
+#[tokio::test]
+async fn the_rest_of_a_body_behind_an_empty_leg_is_no_request() {
+    let mut rig = bound().await;
+    rig.ask(&format!("POST / HTTP/1.1\r\n{HOST}Content-Length: 20000\r\n\r\nbegin")).await;
+    assert_eq!(request(&mut rig.proxy).await.0, None);
+    rig.asked("begin").await;
+    rig.answer("HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n").await;
+    rig.redialled().await;
+    assert!(request(&mut rig.proxy).await.1.contains("Content-Length: 0"));
+    rig.answer(&type_2_reply()).await;
+    assert!(request(&mut rig.proxy).await.1.contains("Content-Length: 20000"));
+    rig.answer(&format!("{}\r\n", ok(""))).await;
+    // an answer before the body is whole: nothing follows it
+    rig.answered(&format!("{}Connection: close\r\n{VIA}\r\n", ok(""))).await;
+    rig.ask(&format!("GET /smuggled HTTP/1.1\r\n{HOST}\r\n")).await;
+    assert_eq!(rig.rest().await, "");
+    assert_eq!(rig.close().await.1.requests, 2);
+}

@@ -146,13 +146,13 @@ impl Exchange<'_, '_> {
             up.is_secret();
         }
         let empty = leg == Leg::Empty;
-        if empty {
+        if tries.begun && !up.can_repeat() {
+            return Err(Stop::auth(addr, "credentials were wanted again when the body had been sent"));
+        }
+        if tries.begun {
+            if empty { up.set_aside() } else { up.again() }
+        } else if empty {
             up.begin(Body::none(), false, 0);
-        } else if tries.begun {
-            if !up.can_repeat() {
-                return Err(Stop::auth(addr, "credentials were wanted again when the body had been sent"));
-            }
-            up.again();
         } else {
             // a body that may have to be sent again is held, if it is short
             let held = if credentials.is_some() || (!self.fresh && facts.idempotent) { SIZE } else { 0 };
