@@ -738,3 +738,20 @@ async fn the_rest_of_a_body_behind_an_empty_leg_is_no_request() {
     assert_eq!(rig.rest().await, "");
     assert_eq!(rig.close().await.1.requests, 2);
 }
+
+#[tokio::test]
+async fn a_body_that_waits_for_a_100_goes_with_the_last_leg_only() {
+    let mut rig = Rig::new(Setup { scheme: Some(Scheme::Ntlm), ..PLAIN }).await;
+    rig.ask(&format!("POST / HTTP/1.1\r\n{HOST}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")).await;
+    let first = request(&mut rig.proxy).await.1;
+    rig.answer(&type_2_reply()).await;
+    let (value, last) = request(&mut rig.proxy).await;
+    assert!(first.contains("Content-Length: 0") && !first.contains("Expect"), "{first}");
+    assert!(value.expect("type 3").starts_with("NTLM ") && last.contains("Expect: 100-continue"), "{last}");
+    rig.answer("HTTP/1.1 100 Continue\r\n\r\n").await;
+    rig.answered("HTTP/1.1 100 Continue\r\n\r\n").await;
+    rig.ask("hello").await;
+    rig.asked("hello").await;
+    rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
+    rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
+}

@@ -132,8 +132,9 @@ impl Exchange<'_, '_> {
             }
             leg = match () {
                 () if conversation.is_final() || tries.let_in => Leg::Last,
-                // what can be sent twice need not be left out: a proxy that does not ask hands it on
-                () if facts.has_body() && !facts.has_short_body(SIZE) => Leg::Empty,
+                // what can be sent twice need not be left out: a proxy that does not ask hands it on. A body that
+                // waits for a 100 is not here when the 407 comes, which would end the connection
+                () if facts.has_body() && (facts.expects || !facts.has_short_body(SIZE)) => Leg::Empty,
                 () => Leg::Whole,
             };
             credentials = Some(answer);
