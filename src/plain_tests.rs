@@ -755,3 +755,27 @@ async fn a_body_that_waits_for_a_100_goes_with_the_last_leg_only() {
     rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
     rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
 }
+
+#[tokio::test]
+async fn a_head_that_was_begun_before_it_was_waited_for_has_its_time_too() {
+    let mut rig = Rig::new(Setup { prefix: "GET / HT", ..PLAIN }).await;
+    tokio::time::pause();
+    let mut page = String::new();
+    let reading = rig.client.read_to_string(&mut page);
+    tokio::time::timeout(Duration::from_secs(100), reading).await.expect("in time").expect("no reset");
+    assert!(page.starts_with("HTTP/1.1 408 "), "{page}");
+}
+
+#[tokio::test]
+async fn an_empty_line_begins_no_head() {
+    let mut rig = Rig::new(PLAIN).await;
+    round(&mut rig, "GET", false, "").await;
+    tokio::time::pause();
+    rig.ask("\r\n").await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    tokio::time::resume();
+    round(&mut rig, "GET", false, "").await;
+    assert_eq!(rig.close().await.1.requests, 2);
+}
