@@ -779,3 +779,17 @@ async fn an_empty_line_begins_no_head() {
     round(&mut rig, "GET", false, "").await;
     assert_eq!(rig.close().await.1.requests, 2);
 }
+
+#[tokio::test]
+async fn what_follows_a_challenge_is_no_answer_to_the_next_try() {
+    let mut rig = Rig::new(Setup { scheme: Some(Scheme::Digest), ..PLAIN }).await;
+    rig.ask(&format!("GET / HTTP/1.1\r\n{HOST}\r\n")).await;
+    assert_eq!(request(&mut rig.proxy).await.0, None);
+    let challenge = "Proxy-Authenticate: Digest realm=\"x\", nonce=\"y\", qop=\"auth\"\r\n";
+    let surplus = format!("{}\r\nevil", ok("evil"));
+    rig.answer(&format!("HTTP/1.1 407 No\r\n{challenge}Content-Length: 4\r\n\r\npage{surplus}")).await;
+    rig.redialled().await;
+    assert!(request(&mut rig.proxy).await.0.is_some());
+    rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
+    rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
+}
