@@ -18,9 +18,11 @@ struct Setup {
     by_name: bool,
     idle: Option<Duration>,
     scheme: Option<Scheme>,
+    /// The client's connection holds little.
+    narrow: bool,
 }
 
-const PLAIN: Setup = Setup { prefix: "", ended: false, by_name: true, idle: None, scheme: None };
+const PLAIN: Setup = Setup { prefix: "", ended: false, by_name: true, idle: None, scheme: None, narrow: false };
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
 const HOST: &str = "Host: a.example\r\n";
 const VIA: &str = "Via: 1.1 handyproxy\r\n";
@@ -50,6 +52,10 @@ impl Rig {
         let door = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let client = TcpStream::connect(door.local_addr().expect("bound")).await.expect("it listens");
         let (inner, from) = door.accept().await.expect("connected");
+        if setup.narrow {
+            socket2::SockRef::from(&client).set_recv_buffer_size(1).expect("a socket");
+            socket2::SockRef::from(&inner).set_send_buffer_size(1).expect("a socket");
+        }
         let served = tokio::spawn(async move {
             let mut flow = Flow::new(from);
             let accepts = |host: Option<&Host>| host.is_none_or(|host| !host.as_str().starts_with("other"));
@@ -792,4 +798,23 @@ async fn what_follows_a_challenge_is_no_answer_to_the_next_try() {
     assert!(request(&mut rig.proxy).await.0.is_some());
     rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
     rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
+}
+
+#[tokio::test]
+async fn a_switch_repeats_nothing_of_the_interim_answer_before_it() {
+    let mut rig = Rig::new(Setup { narrow: true, ..PLAIN }).await;
+    rig.ask(&format!("GET /ws HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")).await;
+    rig.asked("GET http://a.example/ws HTTP/1.1\r\n").await;
+    let early = format!("HTTP/1.1 103 Early\r\nLink: {}\r\n\r\n", "x".repeat(60_000));
+    let switch = "HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    rig.answer(&format!("{early}{switch}")).await;
+    let (Outcome::Switched { client, early_down, .. }, _) = rig.served.await.expect("no panic") else {
+        panic!("not switched")
+    };
+    drop(client);
+    let mut came = Vec::new();
+    rig.client.read_to_end(&mut came).await.expect("an end");
+    assert!(!came.is_empty() && came.len() < early.len(), "{}", came.len());
+    came.extend(early_down);
+    assert!(came == format!("{early}{switch}").into_bytes());
 }
