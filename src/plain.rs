@@ -155,7 +155,7 @@ impl Exchange<'_, '_> {
     fn switched(self) -> Outcome {
         let (client, upstream, mut up, mut down) = self.talk.into_ends();
         let Some(upstream) = upstream else { unreachable!("it has just answered") };
-        let mut early_down = std::mem::take(down.out());
+        let mut early_down = down.unsaid().to_vec();
         early_down.extend(down.inbox.take());
         Outcome::Switched { client, upstream, early_up: up.inbox.take(), ended: up.ended, early_down }
     }

@@ -18,9 +18,11 @@ struct Setup {
     by_name: bool,
     idle: Option<Duration>,
     scheme: Option<Scheme>,
+    /// The client's connection holds little.
+    narrow: bool,
 }
 
-const PLAIN: Setup = Setup { prefix: "", ended: false, by_name: true, idle: None, scheme: None };
+const PLAIN: Setup = Setup { prefix: "", ended: false, by_name: true, idle: None, scheme: None, narrow: false };
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
 const HOST: &str = "Host: a.example\r\n";
 const VIA: &str = "Via: 1.1 handyproxy\r\n";
@@ -50,6 +52,10 @@ impl Rig {
         let door = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let client = TcpStream::connect(door.local_addr().expect("bound")).await.expect("it listens");
         let (inner, from) = door.accept().await.expect("connected");
+        if setup.narrow {
+            socket2::SockRef::from(&client).set_recv_buffer_size(1).expect("a socket");
+            socket2::SockRef::from(&inner).set_send_buffer_size(1).expect("a socket");
+        }
         let served = tokio::spawn(async move {
             let mut flow = Flow::new(from);
             let accepts = |host: Option<&Host>| host.is_none_or(|host| !host.as_str().starts_with("other"));
@@ -686,4 +692,129 @@ async fn credentials_that_are_refused_or_missing_end_in_a_page() {
         let end = if scheme.is_some() { End::Auth } else { End::Refused };
         assert_eq!((close.end, close.by, flow.status), (end, By::Upstream, Some(407)));
     }
+}
+
+/// The three messages of NTLM around a request without a body: the connection is authenticated then.
+async fn bound() -> Rig {
+    let mut rig = Rig::new(Setup { scheme: Some(Scheme::Ntlm), ..PLAIN }).await;
+    rig.ask(&format!("GET / HTTP/1.1\r\n{HOST}\r\n")).await;
+    request(&mut rig.proxy).await;
+    rig.answer(&type_2_reply()).await;
+    request(&mut rig.proxy).await;
+    rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
+    rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
+    rig
+}
+
+fn type_2_reply() -> String {
+    format!("HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM {}\r\nContent-Length: 0\r\n\r\n", type_2())
+}
+
+#[tokio::test]
+async fn a_body_that_was_sent_before_an_empty_leg_is_sent_again_after_it() {
+    let mut rig = bound().await;
+    rig.ask(CHUNKED).await;
+    assert_eq!(request(&mut rig.proxy).await.0, None);
+    rig.asked("5\r\nhello\r\n0\r\n\r\n").await;
+    // the proxy has forgotten us
+    rig.answer("HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n").await;
+    assert!(request(&mut rig.proxy).await.1.contains("Content-Length: 0"));
+    rig.answer(&type_2_reply()).await;
+    assert!(request(&mut rig.proxy).await.1.contains("Transfer-Encoding: chunked"));
+    rig.asked("5\r\nhello\r\n0\r\n\r\n").await;
+    rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
+    rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
+}
+
+#[tokio::test]
+async fn the_rest_of_a_body_behind_an_empty_leg_is_no_request() {
+    let mut rig = bound().await;
+    rig.ask(&format!("POST / HTTP/1.1\r\n{HOST}Content-Length: 20000\r\n\r\nbegin")).await;
+    assert_eq!(request(&mut rig.proxy).await.0, None);
+    rig.asked("begin").await;
+    rig.answer("HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n").await;
+    rig.redialled().await;
+    assert!(request(&mut rig.proxy).await.1.contains("Content-Length: 0"));
+    rig.answer(&type_2_reply()).await;
+    assert!(request(&mut rig.proxy).await.1.contains("Content-Length: 20000"));
+    rig.answer(&format!("{}\r\n", ok(""))).await;
+    // an answer before the body is whole: nothing follows it
+    rig.answered(&format!("{}Connection: close\r\n{VIA}\r\n", ok(""))).await;
+    rig.ask(&format!("GET /smuggled HTTP/1.1\r\n{HOST}\r\n")).await;
+    assert_eq!(rig.rest().await, "");
+    assert_eq!(rig.close().await.1.requests, 2);
+}
+
+#[tokio::test]
+async fn a_body_that_waits_for_a_100_goes_with_the_last_leg_only() {
+    let mut rig = Rig::new(Setup { scheme: Some(Scheme::Ntlm), ..PLAIN }).await;
+    rig.ask(&format!("POST / HTTP/1.1\r\n{HOST}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")).await;
+    let first = request(&mut rig.proxy).await.1;
+    rig.answer(&type_2_reply()).await;
+    let (value, last) = request(&mut rig.proxy).await;
+    assert!(first.contains("Content-Length: 0") && !first.contains("Expect"), "{first}");
+    assert!(value.expect("type 3").starts_with("NTLM ") && last.contains("Expect: 100-continue"), "{last}");
+    rig.answer("HTTP/1.1 100 Continue\r\n\r\n").await;
+    rig.answered("HTTP/1.1 100 Continue\r\n\r\n").await;
+    rig.ask("hello").await;
+    rig.asked("hello").await;
+    rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
+    rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
+}
+
+#[tokio::test]
+async fn a_head_that_was_begun_before_it_was_waited_for_has_its_time_too() {
+    let mut rig = Rig::new(Setup { prefix: "GET / HT", ..PLAIN }).await;
+    tokio::time::pause();
+    let mut page = String::new();
+    let reading = rig.client.read_to_string(&mut page);
+    tokio::time::timeout(Duration::from_secs(100), reading).await.expect("in time").expect("no reset");
+    assert!(page.starts_with("HTTP/1.1 408 "), "{page}");
+}
+
+#[tokio::test]
+async fn an_empty_line_begins_no_head() {
+    let mut rig = Rig::new(PLAIN).await;
+    round(&mut rig, "GET", false, "").await;
+    tokio::time::pause();
+    rig.ask("\r\n").await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    tokio::time::resume();
+    round(&mut rig, "GET", false, "").await;
+    assert_eq!(rig.close().await.1.requests, 2);
+}
+
+#[tokio::test]
+async fn what_follows_a_challenge_is_no_answer_to_the_next_try() {
+    let mut rig = Rig::new(Setup { scheme: Some(Scheme::Digest), ..PLAIN }).await;
+    rig.ask(&format!("GET / HTTP/1.1\r\n{HOST}\r\n")).await;
+    assert_eq!(request(&mut rig.proxy).await.0, None);
+    let challenge = "Proxy-Authenticate: Digest realm=\"x\", nonce=\"y\", qop=\"auth\"\r\n";
+    let surplus = format!("{}\r\nevil", ok("evil"));
+    rig.answer(&format!("HTTP/1.1 407 No\r\n{challenge}Content-Length: 4\r\n\r\npage{surplus}")).await;
+    rig.redialled().await;
+    assert!(request(&mut rig.proxy).await.0.is_some());
+    rig.answer(&format!("{}\r\nhi", ok("hi"))).await;
+    rig.answered(&format!("{}{VIA}\r\nhi", ok("hi"))).await;
+}
+
+#[tokio::test]
+async fn a_switch_repeats_nothing_of_the_interim_answer_before_it() {
+    let mut rig = Rig::new(Setup { narrow: true, ..PLAIN }).await;
+    rig.ask(&format!("GET /ws HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")).await;
+    rig.asked("GET http://a.example/ws HTTP/1.1\r\n").await;
+    let early = format!("HTTP/1.1 103 Early\r\nLink: {}\r\n\r\n", "x".repeat(60_000));
+    let switch = "HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    rig.answer(&format!("{early}{switch}")).await;
+    let (Outcome::Switched { client, early_down, .. }, _) = rig.served.await.expect("no panic") else {
+        panic!("not switched")
+    };
+    drop(client);
+    let mut came = Vec::new();
+    rig.client.read_to_end(&mut came).await.expect("an end");
+    assert!(!came.is_empty() && came.len() < early.len(), "{}", came.len());
+    came.extend(early_down);
+    assert!(came == format!("{early}{switch}").into_bytes());
 }

@@ -132,8 +132,9 @@ impl Exchange<'_, '_> {
             }
             leg = match () {
                 () if conversation.is_final() || tries.let_in => Leg::Last,
-                // what can be sent twice need not be left out: a proxy that does not ask hands it on
-                () if facts.has_body() && !facts.has_short_body(SIZE) => Leg::Empty,
+                // what can be sent twice need not be left out: a proxy that does not ask hands it on. A body that
+                // waits for a 100 is not here when the 407 comes, which would end the connection
+                () if facts.has_body() && (facts.expects || !facts.has_short_body(SIZE)) => Leg::Empty,
                 () => Leg::Whole,
             };
             credentials = Some(answer);
@@ -146,13 +147,13 @@ impl Exchange<'_, '_> {
             up.is_secret();
         }
         let empty = leg == Leg::Empty;
-        if empty {
+        if tries.begun && !up.can_repeat() {
+            return Err(Stop::auth(addr, "credentials were wanted again when the body had been sent"));
+        }
+        if tries.begun {
+            if empty { up.set_aside() } else { up.again() }
+        } else if empty {
             up.begin(Body::none(), false, 0);
-        } else if tries.begun {
-            if !up.can_repeat() {
-                return Err(Stop::auth(addr, "credentials were wanted again when the body had been sent"));
-            }
-            up.again();
         } else {
             // a body that may have to be sent again is held, if it is short
             let held = if credentials.is_some() || (!self.fresh && facts.idempotent) { SIZE } else { 0 };

@@ -39,6 +39,8 @@ pub(super) struct Lane {
     /// The body so far, unless it became too long.
     record: Option<Vec<u8>>,
     record_max: usize,
+    /// The body that was begun, and its record, while another one goes first.
+    aside: Option<(Body, Vec<u8>)>,
     unflushed: bool,
     /// There are credentials in `out`.
     secret: bool,
@@ -71,6 +73,7 @@ impl Lane {
             unframe: false,
             record: None,
             record_max: 0,
+            aside: None,
             unflushed: false,
             secret: false,
             moved: 0,
@@ -99,6 +102,14 @@ impl Lane {
         self.unframe = unframe;
         self.record = Some(Vec::new());
         self.record_max = record_max;
+        self.aside = None;
+    }
+
+    /// The body that was begun waits for [`again`](Lane::again), and none follows until then.
+    pub(super) fn set_aside(&mut self) {
+        let body = std::mem::replace(&mut self.body, Body::none());
+        let record = self.record.replace(Vec::new()).unwrap_or_default();
+        self.aside.get_or_insert((body, record));
     }
 
     /// Whether [`again`](Lane::again) can be called: the body has not begun, or is still held.
@@ -116,6 +127,10 @@ impl Lane {
 
     /// Sends the body again, as far as it went, behind what we wrote since [`clear`](Lane::clear).
     pub(super) fn again(&mut self) {
+        if let Some((body, record)) = self.aside.take() {
+            self.body = body;
+            self.record = Some(record);
+        }
         if let Some(record) = &self.record {
             self.out.extend_from_slice(record);
         }
@@ -125,6 +140,7 @@ impl Lane {
     pub(super) fn release(&mut self) {
         self.inbox.release();
         self.record = None;
+        self.aside = None;
         if self.out.is_empty() {
             self.out = Vec::new();
         }

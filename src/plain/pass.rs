@@ -118,7 +118,9 @@ impl Exchange<'_, '_> {
         }
         talk.down.begin(Body::new(reply.extent), false, 0);
         let dropping = talk.drop_body(MAX_DROPPED);
-        tokio::time::timeout(self.site.dial_timeout, dropping).await.unwrap_or(false)
+        let whole = tokio::time::timeout(self.site.dial_timeout, dropping).await.unwrap_or(false);
+        // what stands behind it answers nothing that was asked
+        whole && self.talk.down.inbox.is_empty()
     }
 
     /// Passes the body of an answer on, behind its head.

@@ -114,6 +114,8 @@ impl<'f> Talk<'f> {
                 *seen = 0;
             }
             let bytes = self.up.inbox.bytes();
+            // what came early, behind the last request, began it too; empty lines did not
+            *began = if bytes.is_empty() { None } else { began.or_else(|| Some(Instant::now())) };
             if let Some(length) = head_end(bytes, seen.saturating_sub(3)) {
                 return Poll::Ready(if length > MAX_HEAD { Err(Last::TooLong) } else { Ok(length) });
             }
@@ -131,7 +133,7 @@ impl<'f> Talk<'f> {
                 return self.poll_head_time(*began, cx);
             }
             match self.up.poll_fill(&mut self.client, cx) {
-                Poll::Ready(Ok(_)) => _ = began.get_or_insert_with(Instant::now),
+                Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Last::Gone(error))),
                 Poll::Pending => return self.poll_head_time(*began, cx),
             }

@@ -102,9 +102,13 @@ pub fn parse<'r, 'b>(head: &'b [u8], room: &'r mut Room<'b>) -> Result<Request<'
     }
     let fields: &'r [httparse::Header<'b>] = request.headers;
     let old = minor == 0;
-    // TRACE would show our credentials to the client
-    if matches!(method, "CONNECT" | "TRACE") {
+    // TRACE would show our credentials to the client, and some proxies read methods without their case
+    if ["CONNECT", "TRACE"].iter().any(|barred| method.eq_ignore_ascii_case(barred)) {
         return Err(refuse(405, "this method is not relayed"));
+    }
+    // whether its answer has a body must not depend on who reads it
+    if method.eq_ignore_ascii_case("HEAD") && method != "HEAD" {
+        return Err(bad("the method is not valid"));
     }
     let named = host(fields)?;
     if named.is_none() && !old {

@@ -209,3 +209,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_method_that_some_read_without_case_is_refused_in_any() {
+    for (method, wanted) in
+        [("trace", 405), ("Trace", 405), ("connect", 405), ("head", 400), ("Head", 400), ("get", 200)]
+    {
+        assert_eq!(status(format!("{method} / HTTP/1.1\r\nHost: a.example\r\n\r\n").as_bytes()), wanted, "{method}");
+    }
+}
