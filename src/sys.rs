@@ -1,5 +1,6 @@
 //! The only door to the kernel and to the system's Kerberos: nobody else mentions nix, socket2, rlimit or libloading.
 
+pub mod datagram;
 pub mod gss;
 pub mod limits;
 pub mod origin;
