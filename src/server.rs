@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::dns;
 use crate::session::{self, Gateway, Setup};
 use crate::sys::limits::{self, Budget};
 use crate::sys::{origin, pipe, socket};
@@ -49,6 +50,9 @@ pub fn run(config: Config) -> Result<(), String> {
     while seats.taken() > 0 && start.elapsed() < FAREWELL {
         std::thread::sleep(Duration::from_millis(2));
     }
+    if let Some(resolver) = &gateway.resolver {
+        resolver.save();
+    }
     outcome?;
     tracing::info!("stopped after serving {}", count(gateway.stats.opened(), "session"));
     Ok(())
@@ -61,6 +65,9 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>) -> Result<(), String> {
     let reload = reload::Signals::watch().map_err(|e| format!("watch for signals: {e}"))?;
     let listener = listen(config)?;
     check_upstreams(&setup).await?;
+    if let Some(settings) = &config.dns {
+        dns::check(settings)?;
+    }
     check_mark(config);
     for remark in config.remarks() {
         tracing::warn!("{remark}");
@@ -68,6 +75,9 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>) -> Result<(), String> {
     let local = listener.local_addr().map_err(|e| format!("listen on port {}: {e}", config.local_port))?;
     let upstreams: Vec<&str> = setup.upstreams.iter().map(|upstream| &**upstream.name()).collect();
     let (upstreams, room) = (upstreams.join(", "), seats.count());
+    if let Some(resolver) = &gateway.resolver {
+        resolver.start()?;
+    }
     tracing::info!("listening on {local}, upstream {upstreams}; room for {room} sessions");
     for upstream in &setup.upstreams {
         upstream.keep_probing();
@@ -119,6 +129,15 @@ async fn check_upstreams(setup: &Setup) -> Result<(), String> {
         for (proxy, answer) in answers {
             match answer {
                 Ok(addrs) => {
+                    let fake = setup.config.dns.as_ref().and_then(|settings| {
+                        addrs.iter().find(|addr| dns::Nets::new(settings.pool, settings.pool6).contain(addr.ip()))
+                    });
+                    if let Some(fake) = fake {
+                        return Err(format!(
+                            "{place} {proxy}: {fake} is an address of dns-pool: this machine must not ask its own \
+                             resolver for its proxy (dns-forward can name who knows it)"
+                        ));
+                    }
                     if let Some(own) = addrs.iter().find(|a| a.port() == port && origin::is_local(a.ip())) {
                         return Err(format!("{place} {proxy}: {own} is this very listener"));
                     }

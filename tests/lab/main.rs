@@ -9,6 +9,7 @@ mod auth;
 mod capture;
 mod config;
 mod connect;
+mod dns;
 mod failover;
 mod integrity;
 mod leaving;
