@@ -22,7 +22,10 @@ fuzz_target!(|bytes: &[u8]| {
     for answer in [Answer::NoData, Answer::NoName, Answer::Addr(v6), Answer::Fails(Rcode::ServFail)] {
         let bytes = query.answer(answer, 60);
         assert!(bytes.len() <= 600 && bytes.len() <= query.most() + 100);
-        assert_eq!(addresses(&bytes).len(), usize::from(matches!(answer, Answer::Addr(_))));
+        // simple-dns reads no unknown types and classes
+        if query.is_ordinary() && matches!(query.kind(), 1 | 28) {
+            assert_eq!(addresses(&bytes).len(), usize::from(matches!(answer, Answer::Addr(_))));
+        }
         assert_eq!(read(&bytes), Asked::Nothing, "it would be answered");
     }
     let Asked::Query(asked) = read(&query.ask(7)) else { panic!("a server would not understand") };
