@@ -10,13 +10,17 @@ pub fn help() -> String {
     let mut usage = "handyproxy [-flag value | -flag=value]...".to_owned();
     let mut after = "Instead of serving:\n".to_owned();
     for Subcommand { name, action, words, what, .. } in SUBCOMMANDS {
+        // a line of the usage is never broken, so it must fit
+        let is_long = action.len() > 20;
         let parts: [&str; 4] = match *name {
             "completions" | "setup" => [name, action, "", ""],
-            _ => [name, action, "-config FILE [-flag value]...", words],
+            _ => [name, if is_long { "ACTION" } else { action }, "-config FILE [-flag value]...", words],
         };
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         usage += &format!("\n       handyproxy {}", parts.join(" "));
-        after += &format!("  {name:11} {what}\n");
+        let actions = if is_long { format!("; ACTION is {}", action.replace('|', ", ")) } else { String::new() };
+        // what is broken further stays in its column
+        after += &format!("  {name:11} {}\n", format!("{what}{actions}").replace("; ", "\n              "));
     }
     after += "\nTIME is written as 1h2m3.5s or 500ms. Exit codes: 0 fine, 1 could not start, 2 bad usage.\n\
               The file: man 5 handyproxy.conf. Netfilter rules: handyproxy-rules -h. Everything else: man 8 handyproxy.";

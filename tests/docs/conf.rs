@@ -1,6 +1,7 @@
 //! handyproxy.conf(5): every key of the file and no other, every file that it shows, and what it shows of the program.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 
 use handyproxy::config;
@@ -12,7 +13,8 @@ use super::source;
 
 pub(super) const MAN: &str = "man/handyproxy.conf.5";
 /// The tables of the file, and the sections that describe their keys.
-const TABLES: [(&str, &str); 3] = [("", "TOP LEVEL"), ("upstream", "UPSTREAMS"), ("route", "ROUTES")];
+const TABLES: [(&str, &str); 4] =
+    [("", "TOP LEVEL"), ("rules", "RULES"), ("upstream", "UPSTREAMS"), ("route", "ROUTES")];
 
 #[test]
 fn the_page_has_every_key_of_the_file_and_no_other() {
@@ -44,6 +46,25 @@ fn every_file_of_the_page_is_understood() {
     for name in examples.names() {
         let told = examples.tells(&["check", "-config", name]);
         assert!(!told.contains("secret"), "{name}: a password is shown: {told}");
+    }
+}
+
+/// Those that come with the package.
+#[test]
+fn the_files_to_copy_are_understood() {
+    let files = fs::read_dir("deploy/examples").expect("examples").map(|entry| entry.expect("it can be read").path());
+    let blocks: Vec<String> = files
+        .map(|path| {
+            let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+            format!("# {name}\n{}", fs::read_to_string(&path).expect("it is text"))
+        })
+        .collect();
+    let examples = Examples::of(&blocks);
+    assert!(examples.names().len() > 3, "{:?}", examples.names());
+    for name in examples.names() {
+        examples.tells(&["check", "-config", name]);
+        let words = examples.tells(&["rules", "words", "-config", name]);
+        assert!(words.contains(" --name "), "{name} has no [rules]: {words}");
     }
 }
 

@@ -48,6 +48,11 @@ impl Examples {
         &self.names
     }
 
+    /// What stands in this file.
+    pub(super) fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.0.join(name)
     }
@@ -55,11 +60,11 @@ impl Examples {
     /// A word of a command, with the documents' folder replaced by ours.
     pub(super) fn found(&self, word: &str) -> String {
         match word.strip_prefix(HOME) {
-            Some(name) => {
+            Some(name) if !name.is_empty() => {
                 assert!(self.path(name).is_file(), "{word} is shown nowhere");
                 self.path(name).to_string_lossy().into_owned()
             }
-            None => word.to_owned(),
+            _ => word.to_owned(),
         }
     }
 

@@ -41,7 +41,7 @@ fn the_examples_of_the_originals_documentation_are_understood() {
 }
 
 /// What -h prints.
-fn help(columns: Option<&str>) -> String {
+pub(super) fn help(columns: Option<&str>) -> String {
     let mut command = Command::new(PROGRAM);
     command.arg("-h").env_remove("COLUMNS").stdin(Stdio::null());
     if let Some(columns) = columns {
@@ -85,6 +85,8 @@ pub(super) fn subcommands() -> Vec<String> {
     let text = help(None);
     let (_, behind) = text.split_once("Instead of serving:\n").expect("-h lists them");
     let lines = behind.lines().take_while(|line| !line.is_empty());
+    // further in stands what goes on about the last one
+    let lines = lines.filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
     let words: Vec<String> = lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
     assert!(words.len() > 1, "{text}");
     words

@@ -1,6 +1,6 @@
 //! README, man pages, --help and the quick start, held to the program: what they say is so, every command in them works,
-//! and every file in them is understood. Network commands run in namespaces of their own. Needs root, mandoc and what
-//! deploy/quickstart needs.
+//! and every file in them is understood. Network commands run in namespaces of their own. Needs root, mandoc,
+//! shellcheck and what deploy/quickstart needs.
 
 #[expect(dead_code, unreachable_pub, reason = "the lab's network and daemon serve here too, but not all of them")]
 #[path = "../lab"]
@@ -8,6 +8,7 @@ mod lab {
     pub(crate) mod support;
 }
 
+mod admin;
 mod conf;
 mod examples;
 mod help;
@@ -15,6 +16,7 @@ mod man;
 mod page;
 mod quickstart;
 mod readme;
+mod rules;
 mod scene;
 
 use std::fs;

@@ -8,17 +8,18 @@ use std::process::Command;
 use handyproxy::addr::Source;
 use handyproxy::close::{By, End, Stage, Weight};
 
+use super::admin::Admin;
 use super::examples::Examples;
-use super::help::{defaults, flags, subcommands};
+use super::help::{defaults, flags, help, subcommands};
 use super::page::Page;
-use super::scene::Scene;
-use super::{RULES, output, readme, said, source};
+use super::{PROGRAM, output, said, source};
 
-const MAN: &str = "man/handyproxy.8";
+pub(super) const MAN: &str = "man/handyproxy.8";
 
 #[test]
 fn mandoc_has_nothing_to_warn_of() {
-    let output = output(Command::new("mandoc").args(["-T", "lint", "-W", "warning", MAN, super::conf::MAN]));
+    let output =
+        output(Command::new("mandoc").args(["-T", "lint", "-W", "warning", MAN, super::conf::MAN, super::rules::MAN]));
     assert_eq!(said(&output.stdout), "");
     assert!(output.status.success());
 }
@@ -37,19 +38,43 @@ fn the_man_page_has_the_flags_of_help_and_their_defaults() {
 }
 
 #[test]
-fn the_man_page_has_the_options_of_the_rules_script() {
-    let man = Page::read(MAN);
-    let page = man.section("THE RULES").join("\n");
-    let usage = said(&output(Command::new(RULES).arg("--help")).stdout);
-    let words = usage.split(|c: char| c.is_whitespace() || "[],.()".contains(c));
-    let options: BTreeSet<&str> =
-        words.filter(|w| w.starts_with('-') && w.len() > 1 && !w.starts_with("-local") && *w != "-mark").collect();
-    assert!(options.contains("--dports") && options.contains("-4"), "{options:?}");
-    for option in options {
-        assert!(page.contains(&format!("Fl {}", &option[1..])), "{option} is not in the man page");
+fn the_man_page_has_the_flags_of_setup_and_their_defaults() {
+    let told = said(&output(Command::new(PROGRAM).args(["setup", "-h"])).stdout);
+    let flags: BTreeMap<String, Option<String>> = (told.lines().filter_map(|line| line.strip_prefix("  -")))
+        .map(|line| {
+            let name = line.split_whitespace().next().expect("a flag has a name").to_owned();
+            let default = match line.split_once("(default)") {
+                // the first word of what is meant: `<VALUE> ...: gateway for other machines (default)`
+                Some((what, _)) => what.rsplit(['>', ':', ',']).next().and_then(|what| what.split_whitespace().next()),
+                None => line.split_once("(default").map(|(_, rest)| rest.trim_start_matches([':', ' '])),
+            };
+            (name, default.map(|rest| rest.trim_end_matches(')').to_owned()))
+        })
+        .collect();
+    assert!(flags.len() > 10, "{told}");
+    let mut documented = BTreeMap::new();
+    for item in Page::read(MAN).items("SETTING UP", "Fl") {
+        // Fl help , Fl h
+        for name in item.head.split(" , Fl ").filter_map(|part| part.split(' ').next()) {
+            documented.insert(name.to_owned(), item.default());
+        }
     }
-    for item in man.items("THE RULES", "Fl") {
-        assert!(usage.contains(&format!("-{}", item.name)), "there is no -{}", item.name);
+    assert_eq!(documented, flags);
+}
+
+/// The flags that belong to one subcommand, which -h mentions with it.
+#[test]
+fn the_man_page_has_the_flags_of_subcommands() {
+    let commands = Page::read(MAN).section("COMMANDS").join("\n") + "\n";
+    let (_, told) =
+        help(None).split_once("Instead of serving:\n").map(|(a, b)| (a.to_owned(), b.to_owned())).expect("-h");
+    let (told, _) = told.split_once("\n\n").expect("more of -h");
+    let flags = told.split_whitespace().filter_map(|word| word.strip_prefix('-'));
+    let flags: BTreeSet<&str> = flags.map(|flag| flag.trim_end_matches([',', ';', '.'])).collect();
+    assert!(flags.contains("json") && flags.contains("confirm"), "{flags:?}");
+    // what setup has is listed elsewhere
+    for flag in flags.iter().filter(|flag| **flag != "h") {
+        assert!(commands.contains(&format!("Fl {flag} ")) || commands.contains(&format!("Fl {flag}\n")), "-{flag}");
     }
 }
 
@@ -98,6 +123,31 @@ fn the_log_lines_in_the_man_page_stand_in_the_program() {
 }
 
 #[test]
+fn the_man_page_has_the_variables_that_the_program_reads() {
+    // those of libraries: sd_notify(3) and sd_listen_fds(3), Kerberos, the help
+    const OTHERS: [&str; 8] = [
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "KRB5CCNAME",
+        "KRB5_CONFIG",
+        "COLUMNS",
+    ];
+    let program = source(Path::new("src"));
+    let calls = ["var(\"", "var_os(\""].iter().flat_map(|call| program.split(call).skip(1));
+    let names = calls.filter_map(|rest| rest.split('"').next());
+    let capital = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let mut read: BTreeSet<&str> = names.filter(capital).collect();
+    assert!(read.contains("MAINPID"), "{read:?}");
+    read.extend(OTHERS);
+    let items = Page::read(MAN).items("ENVIRONMENT", "Ev");
+    let documented: BTreeSet<&str> = items.iter().flat_map(|item| item.head.split(" , Ev ")).collect();
+    assert_eq!(documented, read);
+}
+
+#[test]
 fn the_man_page_has_the_subcommands() {
     let page = Page::read(MAN);
     let documented: Vec<String> = page.items("COMMANDS", "Cm").into_iter().map(|item| item.name).collect();
@@ -122,27 +172,49 @@ fn every_command_of_the_man_page_works() {
     let page = Page::read(MAN);
     let mut examples = Examples::of(&page.blocks());
     examples.add_password("corp.password");
-    let stage = Scene::new(examples);
-    let mut count = 0;
-    for command in page.commands() {
-        let words: Vec<&str> = command.split_whitespace().collect();
-        match words[..] {
-            // there is no process to tell here; tests/lab has one
-            [_, "reload", ref flags @ ..] => stage.tell(&[&["check"], flags].concat()),
-            ["handyproxy", "check" | "explain", ..] => stage.tell(&words[1..]),
-            ["handyproxy" | "/usr/local/sbin/handyproxy", ref flags @ ..] => drop(stage.handyproxy(flags)),
-            ["handyproxy-rules" | "+/usr/local/sbin/handyproxy-rules", ref arguments @ ..] => stage.rules(arguments),
-            ["iptables" | "ip6tables", ..] => _ = stage.net.gateway.run(&command),
-            ["curl", ..] => assert!(readme::commands().contains(&command), "{command}: run as a part of the README"),
-            // these only look at, or start, a unit that the page shows
-            ["journalctl" | "systemctl", ..] => {
-                assert!(command.contains("handyproxy") || command.contains("daemon-reload"));
-            }
-            _ => panic!("no test runs this command of the man page: {command}"),
-        }
-        count += 1;
+    let mut admin = Admin::new(examples, page.scripts());
+    let visits = page.commands().iter().filter_map(|command| admin.run(command)).count();
+    assert!(admin.count() > 60 && visits > 3, "{} commands, {visits} visits", admin.count());
+    admin.ends();
+}
+
+#[test]
+fn the_units_of_the_man_page_are_those_that_are_installed() {
+    let page = Page::read(MAN);
+    let units = fs::read_dir("deploy/systemd").expect("units").map(|entry| entry.expect("it can be read").file_name());
+    let units: BTreeSet<String> = units.map(|name| name.to_string_lossy().into_owned()).collect();
+    let documented: BTreeSet<String> = page.items("SYSTEMD", "Pa").into_iter().map(|item| item.name).collect();
+    assert_eq!(documented, units);
+    let files = page.section("FILES").join("\n");
+    for unit in units {
+        assert!(files.contains(&unit), "{unit} is not in FILES");
     }
-    assert!(count > 20, "{count} commands");
+}
+
+/// Which checks there are, and no other.
+#[test]
+fn the_man_page_has_what_doctor_looks_at() {
+    let page = Page::read(MAN);
+    let documented: Vec<String> = page
+        .subsection("TROUBLESHOOTING", "What doctor looks at")
+        .iter()
+        .filter_map(|line| line.strip_prefix(".It Cm "))
+        .map(str::to_owned)
+        .collect();
+    let program = fs::read_to_string("src/cli/doctor/finding.rs").expect("doctor's table of checks");
+    let (_, table) = program.split_once("const CHECKS").expect("the table");
+    let (table, _) = table.split_once("];").expect("its end");
+    let rows = table.lines().filter_map(|line| line.trim().strip_prefix("(\""));
+    let names: Vec<String> = rows.filter_map(|row| row.split('"').nth(2)).map(str::to_owned).collect();
+    assert!(names.len() > 10, "{names:?}");
+    assert_eq!(documented, names);
+    // and each of them is the answer to a symptom
+    let symptoms = page.section("TROUBLESHOOTING").join("\n");
+    let (_, symptoms) = symptoms.split_once("\n.El\n").expect("the list ends");
+    for name in names {
+        let told = [format!(".Cm {name} "), format!(".Cm {name}\n"), format!("Cm {name} .")];
+        assert!(told.iter().any(|told| symptoms.contains(told)), "no symptom leads to {name}");
+    }
 }
 
 #[test]

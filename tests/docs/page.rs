@@ -77,7 +77,12 @@ impl Page {
         blocks
     }
 
-    /// Displayed command lines, and those of the unit, in the order of the page.
+    /// Scripts that the page shows.
+    pub(super) fn scripts(&self) -> Vec<String> {
+        self.blocks().into_iter().filter(|block| block.starts_with("#!")).collect()
+    }
+
+    /// Displayed command lines in the order of the page.
     pub(super) fn commands(&self) -> Vec<String> {
         let mut blocks = self.blocks().into_iter();
         let of_line = |line: &String| match line.strip_prefix(".Dl ") {
@@ -92,12 +97,8 @@ impl Page {
 /// The commands in a block, or in the file that it shows.
 fn block_commands(block: &str) -> Vec<String> {
     match block.lines().next() {
-        Some("[Unit]") => {
-            let exec = block.lines().filter(|line| line.starts_with("Exec"));
-            exec.filter_map(|line| line.split_once('=')).map(|(_, command)| command.to_owned()).collect()
-        }
-        // a configuration file
-        Some(first) if first.starts_with("# ") => Vec::new(),
+        // a configuration file, a script, a part of a unit, or what was said
+        Some(first) if ["# ", "#!", "[", "$ "].iter().any(|sign| first.starts_with(sign)) => Vec::new(),
         _ => block.lines().map(str::to_owned).collect(),
     }
 }

@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Cursor;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
+use super::admin::Admin;
 use super::examples::Examples;
 use super::help::{SWITCHES, defaults};
 use super::lab::support::journal::{Journal, SessionLine};
 use super::man::keys_are_documented;
-use super::scene::{Scene, installs};
-use super::{RULES, SITE, said, succeeds};
 
 pub(super) const QUICKSTART: &str = "deploy/quickstart";
 
@@ -42,51 +39,17 @@ fn the_files_that_the_readme_links_to_are_there() {
 /// One after the other, as they stand, on the machines that the README means.
 #[test]
 fn every_command_of_the_readme_does_what_it_says() {
-    let scene = Scene::new(Examples::of(&blocks("toml")));
-    let mut running = None;
-    let commands = commands();
-    for command in &commands {
-        let words: Vec<&str> = command.strip_prefix("sudo ").unwrap_or(command).split_whitespace().collect();
-        match words[..] {
-            // what it shows is checked by the tests of it
-            [QUICKSTART] => {}
-            // it runs this very test
-            ["tests/run"] => assert!(is_executable("tests/run")),
-            ["cargo", "build", "--release"] => succeeds(Command::new(env!("CARGO")).args(&words[1..])),
-            ["install", ..] => installs(&words),
-            ["handyproxy", "check" | "explain", ..] => scene.tell(&words[1..]),
-            ["handyproxy", ref flags @ ..] => {
-                // one port, one program
-                drop(running.take());
-                running = Some(scene.handyproxy(flags));
-            }
-            [RULES, ref arguments @ ..] => scene.rules(arguments),
-            ["curl", ..] => {
-                let daemon = running.as_ref().expect("the README starts handyproxy before it looks at a site");
-                for place in [&scene.net.client, &scene.net.gateway] {
-                    let answer = said(&scene.view(place, &words).stdout);
-                    assert!(answer.contains(" 200 "), "{answer}");
-                    let session = daemon.session_line();
-                    session.expect(&format!("end=done name={SITE} name_source=sni target={SITE}:443 status=200"));
-                    assert_eq!(session.keys(), sample().keys(), "the README shows another line");
-                    keys_are_documented(&session.keys());
-                }
-            }
-            ["iptables", ..] => {
-                let table = scene.net.gateway.run(&words.join(" "));
-                let counts: Vec<&str> = table
-                    .lines()
-                    .filter(|line| line.contains("REDIRECT"))
-                    .filter_map(|line| line.split_whitespace().next())
-                    .collect();
-                assert_eq!(counts, ["1", "1"], "one visit each for gateway and local\n{table}");
-            }
-            _ => panic!("no test runs this command of the README: {command}"),
+    let mut admin = Admin::new(Examples::of(&blocks("toml")), Vec::new());
+    let mut visits = 0;
+    for command in commands() {
+        if let Some(session) = admin.run(&command) {
+            assert_eq!(session.keys(), sample().keys(), "the README shows another line");
+            keys_are_documented(&session.keys());
+            visits += 1;
         }
     }
-    assert!(commands.len() > 10, "{commands:?}");
-    let left = scene.net.gateway.run("iptables -t nat -S");
-    assert!(!left.contains("HANDYPROXY"), "the README leaves rules behind: {left}");
+    assert!(admin.count() > 10 && visits > 0, "{} commands, {visits} visits", admin.count());
+    admin.ends();
 }
 
 fn readme() -> String {
@@ -112,7 +75,7 @@ fn blocks(wanted: &str) -> Vec<String> {
 }
 
 /// The lines of the README's blocks of commands.
-pub(super) fn commands() -> Vec<String> {
+fn commands() -> Vec<String> {
     let blocks = blocks("sh");
     let lines = blocks.iter().flat_map(|block| block.lines());
     lines.map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
@@ -121,8 +84,4 @@ pub(super) fn commands() -> Vec<String> {
 /// The session line that the README shows.
 fn sample() -> SessionLine {
     Journal::of(Cursor::new(readme().into_bytes())).take_session("a session in the README", |_| true)
-}
-
-fn is_executable(path: &str) -> bool {
-    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
