@@ -7,6 +7,7 @@ pub mod answer;
 pub mod body;
 pub mod challenge;
 pub mod connect;
+pub mod dns;
 pub mod fields;
 pub mod http;
 pub mod ntlm;
