@@ -7,7 +7,7 @@
 //! 7 house    server log
 //! 6 life     session
 //! 5 forms    plain
-//! 4 hops     sniff route upstream refuse relay
+//! 4 hops     sniff route upstream dns refuse relay
 //! 3 seams    auth stats stream
 //! 2 settings config
 //! 1 facts    flow pattern wire sys
@@ -19,6 +19,7 @@ pub mod auth;
 pub mod cli;
 pub mod close;
 pub mod config;
+pub mod dns;
 pub mod flow;
 pub mod log;
 pub mod pattern;

@@ -1,6 +1,7 @@
 //! The only door to the kernel, to systemd and to the system's Kerberos: nobody else mentions nix, socket2, rlimit,
 //! sd_notify or libloading.
 
+pub mod datagram;
 pub mod gss;
 pub mod interfaces;
 pub mod limits;
