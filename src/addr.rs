@@ -106,6 +106,8 @@ pub enum Source {
     HostField,
     /// In the target of an absolute-form request (RFC 9112 section 3.2.2).
     Authority,
+    /// In a question to our resolver: the origin's address stands for it.
+    Dns,
 }
 
 impl fmt::Display for Source {
@@ -115,6 +117,7 @@ impl fmt::Display for Source {
             Source::SniOuter => "sni-outer",
             Source::HostField => "host",
             Source::Authority => "authority",
+            Source::Dns => "dns",
         })
     }
 }

@@ -19,7 +19,8 @@ pub enum End {
     Loop,
     /// A route rejects it, or its target is a private address that no route allows.
     Rejected,
-    /// The upstream's name does not resolve.
+    /// The upstream's name does not resolve, or that of an origin that we must resolve, or the origin's address stood
+    /// for a name and does no more.
     Resolve,
     /// No address of the upstream could be connected to.
     Dial,

@@ -294,7 +294,9 @@ impl Config {
         if self.sniff_timeout.is_some() {
             return remarks;
         }
-        for route in self.routes.iter().filter(|route| route.verify_name || route.to.iter().any(Pattern::is_name)) {
+        let unnamed = |route: &&Route| route.verify_name || route.to.iter().any(Pattern::is_name);
+        // names may also come from the resolver
+        for route in self.routes.iter().filter(unnamed).filter(|_| self.dns.is_none()) {
             remarks.push(format!("{}: its names match nothing, since sniff-timeout looks for no name", route.place));
         }
         for upstream in self.upstreams.iter().filter(|upstream| upstream.plain_http != PlainHttp::Connect) {

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::addr::{Name, Target};
+use crate::addr::{Host, Name, Source, Target};
 use crate::close::Stage;
 
 /// What is known of a session so far.
@@ -19,7 +19,7 @@ pub struct Flow {
     pub client: SocketAddr,
     /// The original destination; `None` until it was read.
     pub origin: Option<SocketAddr>,
-    /// The name seen on the wire.
+    /// The name seen on the wire, or what the origin's address stands for.
     pub name: Option<Name>,
     /// Whether the name is only known, and the origin's address is asked for.
     pub by_address: bool,
@@ -95,6 +95,12 @@ impl Flow {
             up: 0,
             down: 0,
         }
+    }
+
+    /// The name that the origin's address stands for, where our resolver has made it: the address means nothing to
+    /// anybody else.
+    pub fn meant(&self) -> Option<&Host> {
+        self.name.as_ref().filter(|name| name.source == Source::Dns).map(|name| &name.host)
     }
 
     /// What CONNECT carries: the name if there is one to go by, the port always from the origin.

@@ -143,7 +143,11 @@ impl Exchange<'_, '_> {
         }
         let site = match host {
             Some(host) if accepted && self.site.by_name => Target::Name(host, self.site.origin.port()),
-            _ => Target::Addr(self.site.origin),
+            // an address of our own means nothing to the upstream
+            _ => match self.talk.flow.meant() {
+                Some(host) => Target::Name(host, self.site.origin.port()),
+                None => Target::Addr(self.site.origin),
+            },
         };
         self.ask.clear();
         let line = request.write(&site, &mut self.ask);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::dns;
 use crate::session::{self, Gateway, Setup};
 use crate::sys::limits::{self, Budget};
 use crate::sys::systemd::{self, Passed};
@@ -54,6 +55,9 @@ pub fn run(config: Config) -> Result<(), String> {
     while seats.taken() > 0 && start.elapsed() < FAREWELL {
         std::thread::sleep(Duration::from_millis(2));
     }
+    if let Some(resolver) = &gateway.resolver {
+        resolver.save();
+    }
     outcome?;
     tracing::info!("stopped after serving {}", count(gateway.stats.opened(), "session"));
     Ok(())
@@ -66,6 +70,9 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) ->
     let reload = reload::Signals::watch().map_err(|e| format!("watch for signals: {e}"))?;
     let listener = listen::listen(config, passed)?;
     check_upstreams(&setup).await?;
+    if let Some(settings) = &config.dns {
+        dns::check(settings)?;
+    }
     check_mark(config);
     for remark in config.remarks() {
         tracing::warn!("{remark}");
@@ -73,6 +80,9 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) ->
     let local = listener.socket.local_addr().map_err(|e| format!("listen on port {}: {e}", config.local_port))?;
     let upstreams: Vec<&str> = setup.upstreams.iter().map(|upstream| &**upstream.name()).collect();
     let (upstreams, room) = (upstreams.join(", "), seats.count());
+    if let Some(resolver) = &gateway.resolver {
+        resolver.start()?;
+    }
     tracing::info!("listening on {local}, upstream {upstreams}; room for {room} sessions");
     for upstream in &setup.upstreams {
         upstream.keep_probing();
@@ -123,6 +133,15 @@ async fn check_upstreams(setup: &Setup) -> Result<(), String> {
         for (proxy, answer) in answers {
             match answer {
                 Ok(addrs) => {
+                    let fake = setup.config.dns.as_ref().and_then(|settings| {
+                        addrs.iter().find(|addr| dns::Nets::new(settings.pool, settings.pool6).contain(addr.ip()))
+                    });
+                    if let Some(fake) = fake {
+                        return Err(format!(
+                            "{place} {proxy}: {fake} is an address of dns-pool: this machine must not ask its own \
+                             resolver for its proxy (dns-forward can name who knows it)"
+                        ));
+                    }
                     if let Some(own) = addrs.iter().find(|a| a.port() == port && origin::is_local(a.ip())) {
                         return Err(format!("{place} {proxy}: {own} is this very listener"));
                     }

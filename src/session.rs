@@ -10,15 +10,17 @@ mod tunnel;
 mod way;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::addr::Target;
+use crate::addr::{Host, Name, Source, Target};
 use crate::close::{By, Close, End, Stage};
 use crate::config::{Capture, Config, PlainHttp, Via};
+use crate::dns::Stands;
 use crate::flow::Flow;
 use crate::refuse::refuse;
 use crate::relay::Limits;
@@ -33,7 +35,7 @@ use crate::wire::race::{Heard, Protocol, Race};
 use mirror::Kind;
 use report::Report;
 use tunnel::{Early, Requests, Tunnel, join};
-use way::{Way, dial};
+use way::{Way, Ways};
 
 pub use setup::{Gateway, Setup};
 pub use way::route;
@@ -57,6 +59,7 @@ pub fn start(
         report.close(close);
         return None;
     }
+    find_name(&mut report);
     Some(live(client, report))
 }
 
@@ -96,6 +99,15 @@ fn find_origin(client: &TcpStream, report: &mut Report) -> Result<(), Close> {
     Ok(())
 }
 
+/// What the origin's address stands for, where our resolver has made it.
+fn find_name(report: &mut Report) {
+    let (Some(resolver), Some(origin)) = (&report.gateway.resolver, report.flow.origin) else { return };
+    if let Some(Stands::For(host, number)) = resolver.stands(origin.ip()) {
+        report.held = NonZeroU32::new(number);
+        report.flow.name = Some(Name { host: Host::clone(&host), source: Source::Dns });
+    }
+}
+
 #[allow(clippy::manual_async_fn, reason = "an async fn would hold its arguments twice, a third of a tunnel's memory")]
 fn live(client: TcpStream, mut report: Report) -> impl Future<Output = ()> + Send {
     async move {
@@ -133,12 +145,13 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     let (flow, mirrored) = (&mut report.flow, &mut report.mirrored);
     let origin = flow.origin.expect("start() has found it");
     let mut prefix = Prefix::new(config.sniff_max_bytes);
-    let race = race(config, origin);
-    let likely = setup.routes.decide(flow.client.ip(), origin, None);
+    let likely = setup.routes.decide(flow.client.ip(), origin, flow.meant());
     let early = likely.via;
+    let ways = Ways { setup: &setup, resolver: gateway.resolver.as_deref(), origin, meant: flow.meant().cloned() };
+    let race = race(config, origin).filter(|_| ways.meant.is_none() || ways.may_relay(early));
     // a name may lead elsewhere; an origin is not to be touched before that is known, a proxy may be
-    let is_likely = race.is_none() || !likely.may_change || matches!(early, Via::Upstream(_));
-    let mut dialling = Box::pin(timed(flow.started, dial(&setup, early, origin)));
+    let is_likely = matches!(early, Via::Upstream(_)) || !ways.are_lost() && (race.is_none() || !likely.may_change);
+    let mut dialling = Box::pin(timed(flow.started, ways.dial(early)));
     let mut dialled = None;
 
     flow.stage = Stage::Sniff;
@@ -154,9 +167,18 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         flow.sniff = Some(flow.started.elapsed().into());
         tracing::debug!("{} to {origin}: {heard:?}", flow.client);
     }
-    flow.name = heard.name.take();
+    if ways.meant.is_none() {
+        flow.name = heard.name.take();
+    }
     let is_h2 = prefix.bytes.starts_with(H2_PREFACE);
-    let decision = match route(&setup, flow).await {
+    let routed = match ways.are_lost() {
+        true if flow.name.is_none() => Err(ways.lost()),
+        is_lost => match route(&setup, flow).await {
+            Ok(_) if is_lost && flow.by_address => Err(ways.lost()),
+            routed => routed,
+        },
+    };
+    let decision = match routed {
         Ok(decision) => decision,
         Err(failure) => {
             let target = flow.target().expect("the origin is known");
@@ -166,7 +188,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     };
     if decision.via != early {
         dialled = None;
-        dialling = Box::pin(timed(flow.started, dial(&setup, decision.via, origin)));
+        dialling = Box::pin(timed(flow.started, ways.dial(decision.via)));
     }
 
     flow.stage = Stage::Dial;
@@ -251,8 +273,11 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         gateway.out_of_ports(addr);
     }
     flow.status = failure.status;
+    // where nobody had to wait for the first bytes they may be here by now
+    let unheard = self::race(config, origin).filter(|_| race.is_none());
+    let protocol = unheard.map_or(heard.protocol, |(mut race, _)| race.settle(&prefix.bytes).protocol);
     let target = flow.target().expect("the origin is known");
-    refuse(client, news(heard.protocol, &prefix.bytes, &failure, &target)).await;
+    refuse(client, news(protocol, &prefix.bytes, &failure, &target)).await;
     Err(failure.close)
 }
 
@@ -274,7 +299,7 @@ fn late(flow: &Flow, setup: &Setup, via: Via) -> String {
     match (flow.upstream, via) {
         (Some(addr), _) => format!("{addr}: reply to CONNECT"),
         (None, Via::Upstream(number)) => format!("dial {}", setup.upstreams[number].shown()),
-        (None, _) => format!("dial {}", flow.origin.expect("start() has found it")),
+        (None, _) => format!("dial {}", flow.target().expect("start() has found it")),
     }
 }
 

@@ -8,7 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::notify::Notify;
 use super::seats::Seats;
 use super::{check_mark, check_upstreams, count};
-use crate::config::Config;
+use crate::config::{Config, DnsSettings};
+use crate::dns;
 use crate::session::{Gateway, Setup};
 use crate::sys::limits;
 
@@ -50,6 +51,9 @@ fn tell(gateway: &Gateway) {
     let (live, opened) = (gateway.stats.live(), gateway.stats.opened());
     let down: usize = setup.upstreams.iter().map(|upstream| upstream.down()).sum();
     let portless = gateway.stats.found_no_port();
+    if let Some(resolver) = &gateway.resolver {
+        tracing::info!("dns: {}", resolver.shown());
+    }
     tracing::info!(
         "state: {live} of {opened} sessions open, proxies down: {down}, sessions without a local port: {portless}"
     );
@@ -62,6 +66,9 @@ async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     let mut config = read.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     keep(&old.config, &mut config);
     let setup = Setup::new(config, Some(&old)).map_err(|why| vec![why])?;
+    if let Some(settings) = &setup.config.dns {
+        dns::check(settings).map_err(|why| vec![why])?;
+    }
     check_upstreams(&setup).await.map_err(|why| vec![why])?;
     if setup.config.has_secrets() {
         limits::forbid_core_dumps();
@@ -96,8 +103,25 @@ fn keep(old: &Config, new: &mut Config) {
         tracing::warn!("reload: -capture needs a restart, it stays as it was");
         new.capture = old.capture;
     }
+    match (&old.dns, &mut new.dns) {
+        (Some(old), Some(new)) if !is_same_resolver(old, new) => {
+            tracing::warn!("reload: -dns, -dns-pool, -dns-pool6 and -dns-state need a restart, they stay as they were");
+            let forward = std::mem::take(&mut new.forward);
+            **new = DnsSettings { forward, aaaa: new.aaaa, ttl: new.ttl, ..(**old).clone() };
+        }
+        (Some(_), Some(_)) | (None, None) => {}
+        (was, dns) => {
+            tracing::warn!("reload: -dns needs a restart, it stays as it was");
+            dns.clone_from(was);
+        }
+    }
     if old.log_level != new.log_level {
         tracing::warn!("reload: -log-level needs a restart, it stays as it was");
         new.log_level = old.log_level;
     }
+}
+
+/// Whether the same resolver could go on.
+fn is_same_resolver(old: &DnsSettings, new: &DnsSettings) -> bool {
+    (&old.listen, old.pool, old.pool6, &old.state) == (&new.listen, new.pool, new.pool6, &new.state)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub(super) struct Report {
     pub(super) flow: Flow,
     /// The ends by which a loop would be found.
     pub(super) mirrored: Option<Box<[Option<Registered>; 2]>>,
+    /// The number of the address that stands for the name, until this is over.
+    pub(super) held: Option<NonZeroU32>,
     close: Option<Close>,
     _seat: OwnedSemaphorePermit,
 }
@@ -30,7 +33,7 @@ impl Report {
     /// Opens the file.
     pub(super) fn new(gateway: Arc<Gateway>, flow: Flow, seat: OwnedSemaphorePermit) -> Report {
         gateway.stats.open();
-        Report { setup: gateway.setup(), gateway, flow, mirrored: None, close: None, _seat: seat }
+        Report { setup: gateway.setup(), gateway, flow, mirrored: None, held: None, close: None, _seat: seat }
     }
 
     /// Says how it ended, and files it.
@@ -46,6 +49,9 @@ impl Drop for Report {
             Close::new(end, By::Us)
         });
         self.gateway.stats.close(close.end);
+        if let (Some(number), Some(resolver)) = (self.held, &self.gateway.resolver) {
+            resolver.let_go(number.get());
+        }
         // whoever can reach the port can cause these at will
         if matches!(close.end, End::Direct | End::Loop) {
             match self.gateway.gate.pass(Instant::now()) {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::mirror::Mirror;
 use crate::config::{Config, Via};
+use crate::dns::Resolver;
 use crate::route::{Routes, Verifier};
 use crate::stats::{Gate, Pass, Stats};
 use crate::sys::limits;
@@ -16,6 +17,8 @@ use crate::upstream::{Dialler, Upstream};
 pub struct Gateway {
     setup: RwLock<Arc<Setup>>,
     pub(super) mirror: Arc<Mirror>,
+    /// Whose addresses stand for names; `None`: there is none.
+    pub resolver: Option<Arc<Resolver>>,
     /// The counters.
     pub stats: Stats,
     /// Lines about connections that should not be here.
@@ -40,7 +43,9 @@ pub struct Setup {
 impl Gateway {
     /// A gateway that begins with this; opens nothing.
     pub fn new(setup: Setup) -> Gateway {
+        let config = &setup.config;
         Gateway {
+            resolver: config.dns.as_ref().map(|settings| Arc::new(Resolver::new(settings, config.mark))),
             setup: RwLock::new(Arc::new(setup)),
             mirror: Arc::default(),
             stats: Stats::default(),
@@ -67,6 +72,9 @@ impl Gateway {
 
     /// From now on sessions begin with this.
     pub fn exchange(&self, setup: Setup) {
+        if let (Some(resolver), Some(settings)) = (&self.resolver, &setup.config.dns) {
+            resolver.exchange(settings, setup.config.mark);
+        }
         *self.setup.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(setup);
     }
 }

@@ -74,13 +74,18 @@ impl Requests {
         let Via::Upstream(number) = via else { unreachable!("only an upstream takes requests") };
         let flow = &mut report.flow;
         let (peer, origin) = (flow.client.ip(), flow.origin.expect("start() has found it"));
+        let meant = flow.meant().cloned();
         let accepts = |name: Option<&Host>| {
+            // what the address stands for has been decided already
+            if meant.is_some() && (name.is_none() || name == meant.as_ref()) {
+                return true;
+            }
             let decision = setup.routes.decide(peer, origin, name);
             let target = name.map_or(Target::Addr(origin), |host| Target::Name(host, origin.port()));
             // what would have to be looked up first is left to a connection of its own
             decision.via == via
                 && !(decision.verify_name && name.is_some())
-                && decision.dial == DialBy::Name
+                && (decision.dial == DialBy::Name || meant.is_some())
                 && (decision.allows_private || !is_private(&target))
         };
         let way = plain::Way {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::Setup;
-use crate::config::{DialBy, Via};
+use crate::addr::Host;
+use crate::config::{DialBy, PlainHttp, Via};
+use crate::dns::Resolver;
 use crate::flow::{Flow, Led};
 use crate::route::{Decision, is_private};
 use crate::stream::Stream;
@@ -22,12 +24,47 @@ pub(super) enum Way {
     Opened(Stream, Opened),
 }
 
-/// Connects to where a route leads. May be dropped at any time.
-pub(super) async fn dial(setup: &Setup, via: Via, origin: SocketAddr) -> Result<Way, Failure> {
-    match via {
-        Via::Upstream(number) => setup.upstreams[number].dial().await.map(|link| Way::Proxy(Box::new(link))),
-        Via::Direct => setup.direct.direct(origin).await.map(Way::Origin),
-        Via::Reject => std::future::pending().await,
+/// The ways out of one session.
+pub(super) struct Ways<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) resolver: Option<&'a Resolver>,
+    pub(super) origin: SocketAddr,
+    /// The name that the origin's address stands for.
+    pub(super) meant: Option<Host>,
+}
+
+impl Ways<'_> {
+    /// Connects to where a route leads. May be dropped at any time.
+    pub(super) async fn dial(&self, via: Via) -> Result<Way, Failure> {
+        match (via, &self.meant, self.resolver) {
+            (Via::Upstream(number), ..) => {
+                self.setup.upstreams[number].dial().await.map(|link| Way::Proxy(Box::new(link)))
+            }
+            (Via::Direct, Some(host), Some(resolver)) => {
+                let addrs = resolver.resolve(host).await.map_err(Failure::unresolved)?;
+                let addrs: Vec<_> = addrs.into_iter().map(|ip| SocketAddr::new(ip, self.origin.port())).collect();
+                self.setup.direct.direct(&addrs).await.map(Way::Origin)
+            }
+            (Via::Direct, ..) => self.setup.direct.direct(&[self.origin]).await.map(Way::Origin),
+            (Via::Reject, ..) => std::future::pending().await,
+        }
+    }
+
+    /// Whether requests may be handed over one by one there, so that it matters what the client speaks.
+    pub(super) fn may_relay(&self, via: Via) -> bool {
+        let Via::Upstream(number) = via else { return false };
+        self.setup.upstreams[number].plain_http(self.origin.port()) != PlainHttp::Connect
+    }
+
+    /// Whether the origin's address stands for a name that nobody knows any more.
+    pub(super) fn are_lost(&self) -> bool {
+        self.meant.is_none() && self.resolver.is_some_and(|resolver| resolver.has(self.origin.ip()))
+    }
+
+    /// Why such a session cannot go on.
+    pub(super) fn lost(&self) -> Failure {
+        let addr = self.origin.ip();
+        Failure::unresolved(format!("{addr} stands for no name that is known here: the client must ask DNS again"))
     }
 }
 
@@ -40,14 +77,17 @@ pub async fn route(setup: &Setup, flow: &mut Flow) -> Result<Decision, Failure> 
     let decide = |name| setup.routes.decide(flow.client.ip(), origin, name);
     let host = flow.name.as_ref().map(|name| &name.host);
     let mut decision = decide(host);
-    if let Some(host) = host.filter(|_| decision.verify_name) {
+    let is_meant = flow.meant().is_some();
+    // what our own resolver has said needs no second opinion
+    if let Some(host) = host.filter(|_| decision.verify_name && !is_meant) {
         let agrees = setup.verifier.agrees(host, origin.ip()).await;
         if !agrees {
             decision = decide(None);
         }
         flow.verified = Some(agrees);
     }
-    flow.by_address = flow.verified == Some(false) || decision.dial == DialBy::Address || decision.via == Via::Direct;
+    let by_address = flow.verified == Some(false) || decision.dial == DialBy::Address || decision.via == Via::Direct;
+    flow.by_address = by_address && !is_meant;
     if setup.config.has_ways() {
         let via = match decision.via {
             Via::Upstream(number) => setup.upstreams[number].name().clone(),

@@ -26,12 +26,12 @@ impl Dialler {
         Dialler { mark, keepalive, source: source.to_vec(), turn: AtomicUsize::new(0) }
     }
 
-    /// Connects to an origin itself.
+    /// Connects to an origin itself, at one of its addresses, of which there is at least one.
     ///
     /// # Errors
     /// It cannot be reached, or this machine is out of something.
-    pub async fn direct(&self, origin: SocketAddr) -> Result<TcpStream, Failure> {
-        let dialled = dial::any(&[origin], &self.from()).await;
+    pub async fn direct(&self, origin: &[SocketAddr]) -> Result<TcpStream, Failure> {
+        let dialled = dial::any(origin, &self.from()).await;
         dialled.map(|(stream, _)| stream).map_err(|error| Failure { direct: true, ..undialled(&error) })
     }
 

@@ -20,7 +20,7 @@ pub struct Failure {
     pub page: Option<Page>,
     /// Whether the upstream's rules forbid this target, as far as its answer tells.
     pub forbidden: bool,
-    /// Whether the upstream said that it cannot resolve the name.
+    /// Whether the upstream said that it cannot resolve the name, or we cannot.
     pub unresolved: bool,
     /// Towards where this machine is out of ports, if it is.
     pub out_of_ports: Option<SocketAddr>,
@@ -80,6 +80,12 @@ impl Failure {
     /// It must not go on, by our own rules.
     pub fn rejected(why: fmt::Arguments<'_>) -> Failure {
         Failure::new(Close::because(End::Rejected, By::Us, why))
+    }
+
+    /// There is no address to connect to.
+    pub fn unresolved(why: impl fmt::Display) -> Failure {
+        let close = Close::because(End::Resolve, By::Us, why);
+        Failure { direct: true, unresolved: true, ..Failure::new(close) }
     }
 
     /// Our own direct connection came back to us.

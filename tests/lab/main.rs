@@ -9,6 +9,7 @@ mod auth;
 mod capture;
 mod config;
 mod connect;
+mod dns;
 mod doctor;
 mod failover;
 mod integrity;
