@@ -66,7 +66,9 @@ async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     let mut config = read.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     keep(&old.config, &mut config);
     let setup = Setup::new(config, Some(&old)).map_err(|why| vec![why])?;
-    setup.config.dns.as_deref().map_or(Ok(()), dns::check).map_err(|why| vec![why])?;
+    if let Some(settings) = &setup.config.dns {
+        dns::check(settings).map_err(|why| vec![why])?;
+    }
     check_upstreams(&setup).await.map_err(|why| vec![why])?;
     if setup.config.has_secrets() {
         limits::forbid_core_dumps();

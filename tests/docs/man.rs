@@ -104,7 +104,8 @@ fn the_man_page_has_every_end_of_a_session_and_how_loud_it_is() {
 fn the_man_page_has_every_word_that_a_session_line_may_say() {
     let page = Page::read(MAN).subsection("LOG", "The session line").join("\n") + "\n";
     let stages = [Stage::Origin, Stage::Sniff, Stage::Dial, Stage::Connect, Stage::Relay].map(|s| s.to_string());
-    let sources = [Source::Sni, Source::SniOuter, Source::HostField, Source::Authority].map(|s| s.to_string());
+    let sources =
+        [Source::Sni, Source::SniOuter, Source::HostField, Source::Authority, Source::Dns].map(|s| s.to_string());
     let who = [By::Client, By::Upstream, By::Us].map(|by| by.to_string());
     for word in stages.iter().chain(&sources).chain(&who) {
         let named = [format!(".Cm {word} "), format!(".Cm {word}\n")];
