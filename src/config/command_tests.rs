@@ -237,6 +237,8 @@ fn mistakes_in_rules_are_told_with_their_lines() {
         ("[rules]\nmode = 'gateway'\nuid = 'me'\n", "has no user"),
         ("[rules]\nmode = 'gateway'\ndns = true\n", "set dns"),
         ("rules = 1\n", "not a table"),
+        ("capture = 'tproxy'\nmark = 0x16869\n[rules]\nmode = 'gateway'\n", "0x16869 is what the rules"),
+        ("dns = '10.0.0.1:8443'\n[rules]\nmode = 'gateway'\ndns = true\n", "a port of its own"),
         ("capture = 'tproxy'\n[rules]\nmode = 'local'\n", "goes with capture = \"redirect\""),
     ] {
         let mistakes = read(file, "").expect_err("a mistake");

@@ -16,6 +16,9 @@ pub(super) use rules::KEYS as RULES_KEYS;
 use upstream::UpstreamDraft;
 pub(super) use upstream::{KEYS as UPSTREAM_KEYS, OWN_KEYS};
 
+/// What rules put on packets that TPROXY takes, in the lower half of the mark; see handyproxy-rules(8).
+const TPROXY_MARK: u32 = 0x6869;
+
 /// Settings of which an array may be given.
 const LISTS: [&str; 15] = [
     "upstream-proxy",
@@ -149,6 +152,10 @@ impl Draft {
             let given = format!("{}: rules.mode", rules.place);
             self.wrong(given, "local goes with capture = \"redirect\": TPROXY takes what comes in from elsewhere");
         }
+        if self.config.capture == Capture::Tproxy && self.config.mark & 0xffff == TPROXY_MARK {
+            let mark = self.config.mark;
+            self.wrong("mark".to_owned(), format!("{mark:#x} is what the rules of capture = \"tproxy\" mean by it"));
+        }
     }
 
     /// The resolver is there if it has an address; what asks for it wants one.
@@ -158,6 +165,10 @@ impl Draft {
         if let (true, Some(rules)) = (dns.listen.is_empty(), rules) {
             let given = format!("{}: rules.dns", rules.place);
             return self.wrong(given, "needs the resolver: set dns, such as dns = \"0.0.0.0:5353\"");
+        }
+        if let (Some(_), Some(at)) = (rules, dns.listen.iter().find(|at| at.port() == self.config.local_port)) {
+            let why = format!("rules cannot tell {at} from local-port: give the resolver a port of its own");
+            return self.wrong("dns".to_owned(), why);
         }
         self.config.dns = (!dns.listen.is_empty()).then(|| Box::new(dns));
     }
