@@ -6,6 +6,7 @@ use crate::world::origin::publish_code;
 use crate::world::upstream::Kind;
 use crate::world::{V4, V6, World, assert_same, certificates};
 
+const RULES_TOOL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/iptables/handyproxy-rules");
 const PAGE: &str = "https://www.bench.example/page.html";
 
 #[test]
@@ -158,21 +159,46 @@ fn apt_updates_and_downloads_over_http() {
 #[test]
 fn chromium_loads_a_page_and_its_script() {
     let world = World::behind(Kind::Squid);
-    let pin = certificates::pin(world.scratch());
-    let page = world
-        .client(
-            "chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run
-             --disable-background-networking --disable-component-update --disable-sync --dump-dom",
-        )
-        .arg(format!("--user-data-dir={}", world.scratch().dir("chromium").display()))
-        // accepts this one key from an authority that it does not know, and nothing else
-        .arg(format!("--ignore-certificate-errors-spki-list={pin}"))
-        .arg(PAGE)
-        .text();
+    let page = chromium(&world, "--disable-quic", PAGE);
     assert!(page.contains(">script ran on www.bench.example<"), "{page}");
     let session = world.session("www.bench.example:443");
     session.expect("name=www.bench.example status=200");
     // it offers an ECH in every ClientHello, a sham one here, and only the server could tell it from a real one
     let source = session.get("name_source");
     assert!(matches!(source, Some("sni" | "sni-outer")), "{source:?}");
+}
+
+#[test]
+fn chromium_goes_back_to_tcp_when_quic_is_refused() {
+    let world = World::behind(Kind::Squid);
+    // what is not forwarded, or has no way to go, vanishes and is not refused
+    world.net.gateway.run("sysctl -q -w net.ipv4.ip_forward=1");
+    world.net.gateway.run("ip route add default via 10.2.0.2");
+    let page = chromium(&world, "--enable-quic", "https://quic.bench.example/page.html");
+    assert!(page.contains(">script ran on quic.bench.example<"), "{page}");
+    let rules = world.net.gateway.run(&format!("sh {RULES_TOOL} status --porcelain"));
+    let refused = rules.lines().find(|line| line.contains(" family=4 ")).and_then(|line| {
+        line.split(' ').find_map(|word| word.strip_prefix("quic_rejected=")).map(|count| count.parse::<u32>())
+    });
+    assert!(matches!(refused, Some(Ok(1..))), "it never tried QUIC: {rules}");
+    // the page, and the script on a connection of its own
+    for _ in 0..2 {
+        world.session("quic.bench.example:443").expect("name=quic.bench.example status=200");
+    }
+}
+
+/// What a headless Chromium shows of a page in the end.
+fn chromium(world: &World, flag: &str, page: &str) -> String {
+    let pin = certificates::pin(world.scratch());
+    world
+        .client(
+            "chromium --headless --no-sandbox --disable-gpu --no-first-run
+             --disable-background-networking --disable-component-update --disable-sync --dump-dom",
+        )
+        .arg(format!("--user-data-dir={}", world.scratch().dir("chromium").display()))
+        // accepts this one key from an authority that it does not know, and nothing else
+        .arg(format!("--ignore-certificate-errors-spki-list={pin}"))
+        .arg(flag)
+        .arg(page)
+        .text()
 }

@@ -122,7 +122,7 @@ pub(crate) fn assert_same(got: &[u8], want: &[u8], what: &str) {
 // nosuch is a name that only the client knows: stale data, as on any network
 const CLIENT_HOSTS: &str = "\
 127.0.0.1 localhost
-203.0.113.9 www.bench.example git.bench.example repo.bench.example tell.bench.example
+203.0.113.9 www.bench.example quic.bench.example git.bench.example repo.bench.example tell.bench.example
 203.0.113.9 denied.bench.example down.bench.example nosuch.bench.example
 2001:db8::9 www.bench.example
 ";
@@ -137,6 +137,6 @@ const GATEWAY_HOSTS: &str = "\
 // at down nothing listens
 const UPSTREAM_HOSTS: &str = "\
 127.0.0.1 localhost down.bench.example
-203.0.113.9 www.bench.example git.bench.example repo.bench.example tell.bench.example denied.bench.example
+203.0.113.9 www.bench.example quic.bench.example git.bench.example repo.bench.example tell.bench.example denied.bench.example
 2001:db8::9 www.bench.example
 ";

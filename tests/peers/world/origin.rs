@@ -1,5 +1,5 @@
-//! nginx with the sites of bench.example: www (pages, a big file, an upload directory), git (a bare repository over plain
-//! https) and repo (a Debian repository).
+//! nginx with the sites of bench.example: www (pages, a big file, an upload directory), quic (the same pages, also offered by
+//! QUIC, which it does not speak), git (a bare repository over plain https) and repo (a Debian repository).
 
 use super::certificates;
 use super::program::{PYTHON, Program, Service, tool};
@@ -33,6 +33,8 @@ impl Origin {
         scratch.write("www/page.html", PAGE);
         scratch.write("www/app.js", SCRIPT);
         scratch.write("www/big.bin", &big);
+        scratch.write("quic/page.html", PAGE);
+        scratch.write("quic/app.js", SCRIPT);
         scratch.dir("www/upload");
         scratch.dir("git");
         scratch.dir("repo");
@@ -63,6 +65,8 @@ fn configuration(root: &str) -> String {
         "location /upload/ { dav_methods PUT; }
          location = /seen { return 200 \"$server_protocol $ssl_protocol $host\"; }",
     );
+    // after each request a new connection, for which it offers QUIC
+    let quic = site("quic", "keepalive_requests 1; add_header Alt-Svc 'h3=\":443\"; ma=3600';");
     let git = site("git", "");
     let repo = site("repo", "");
     format!(
@@ -86,6 +90,7 @@ fn configuration(root: &str) -> String {
            ssl_certificate_key {root}/leaf.key;
            ssl_protocols TLSv1.2 TLSv1.3;
            {www}
+           {quic}
            {git}
            {repo}
          }}
