@@ -21,6 +21,7 @@ pub(super) fn run(config: &Config, action: RulesAction) -> Result<String, String
     };
     let words = match action {
         RulesAction::Words => return Ok(words.join(" ") + "\n"),
+        RulesAction::Do("up", None) => return up(words, name),
         RulesAction::Do(action @ ("up" | "print"), confirm) => {
             let mut words = words;
             words.insert(1, action.to_owned());
@@ -29,8 +30,58 @@ pub(super) fn run(config: &Config, action: RulesAction) -> Result<String, String
         }
         RulesAction::Do(action, _) => [action, "--name", name].map(str::to_owned).to_vec(),
     };
-    let error = Command::new(TOOL).env("PATH", path()).args(words).exec();
-    Err(format!("rules: run {TOOL}: {error}"))
+    Err(failed(&tool().args(words).exec()))
+}
+
+/// Loads them, and takes away what the file said before and says no longer: another mode, another family.
+fn up(mut words: Vec<String>, name: &str) -> Result<String, String> {
+    let mode = words[0].clone();
+    let families = if words.iter().any(|word| word == "-4") {
+        "4"
+    } else if words.iter().any(|word| word == "-6") {
+        "6"
+    } else {
+        "46"
+    };
+    words.insert(1, "up".to_owned());
+    done(tool().args(words).status().map_err(|error| failed(&error))?);
+    let status = tool().args(["status", "--porcelain", "--name", name]).output().map_err(|error| failed(&error))?;
+    for (of, family) in loaded(&String::from_utf8_lossy(&status.stdout)) {
+        if of != mode || !families.contains(family) {
+            let family = format!("-{family}");
+            let down = tool().args([of, "down", &family, "--name", name]).status();
+            done(down.map_err(|error| failed(&error))?);
+        }
+    }
+    Ok(String::new())
+}
+
+/// Mode and family of each line of `status --porcelain`.
+fn loaded(status: &str) -> Vec<(&str, &str)> {
+    status
+        .lines()
+        .filter_map(|line| {
+            let of = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key));
+            Some((of("mode=")?, of("family=")?))
+        })
+        .collect()
+}
+
+fn tool() -> Command {
+    let mut tool = Command::new(TOOL);
+    tool.env("PATH", path());
+    tool
+}
+
+fn failed(error: &std::io::Error) -> String {
+    format!("rules: run {TOOL}: {error}")
+}
+
+/// The tool has said what is wrong; its exit status is ours.
+fn done(status: std::process::ExitStatus) {
+    if !status.success() {
+        std::process::exit(status.code().unwrap_or(1));
+    }
 }
 
 /// PATH, and where else tools are.
@@ -54,6 +105,12 @@ pub(super) fn name(file: &str) -> Result<&str, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_loaded_is_read_off_the_status() {
+        let status = "name=x mode=gateway port=1 family=4 captured=0\nname=x mode=local port=1 family=6\nodd\n";
+        assert_eq!(loaded(status), [("gateway", "4"), ("local", "6")]);
+    }
 
     #[test]
     fn rules_are_named_after_the_file() {

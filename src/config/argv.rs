@@ -88,7 +88,12 @@ pub fn split(words: impl IntoIterator<Item = String>, extra: usize, kind: impl F
 }
 
 fn unexpected(word: String) -> Mistake {
-    Mistake { given: word, why: "unexpected word, only flags are known here".to_owned() }
+    let why = if word.contains(['/', '.']) {
+        "unexpected word; a file is given as -config FILE"
+    } else {
+        "unexpected word; a command stands in front, and flags begin with a dash (handyproxy -h tells all of both)"
+    };
+    Mistake { given: word, why: why.to_owned() }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::daemon::Listener;
 use super::loaded::Rule;
 use super::machine::Rights;
 use super::status::{self, Line, Status};
-use crate::config::{Config, Doctor, Mode};
+use crate::config::{Capture, Config, Doctor, Mode};
 
 /// Where units look for instances.
 pub(super) const FOLDER: &str = "/etc/handyproxy";
@@ -72,7 +72,7 @@ impl<'a> Case<'a> {
     /// How to change a setting of the file's top level.
     pub(super) fn set(&self, key: &str, value: &str) -> String {
         match &self.config.file {
-            Some(file) => format!("{key} = {value} in {file}, then {}", self.reload()),
+            Some(file) => format!("{key} = {value} in {file}, then {}", self.take_over(key)),
             None => format!("-{key} {}", value.trim_matches(['[', ']', '"'])),
         }
     }
@@ -82,8 +82,10 @@ impl<'a> Case<'a> {
         Some(format!("handyproxy@{}", self.name?)).filter(|_| file.parent() == Some(Path::new(FOLDER)))
     }
 
-    fn reload(&self) -> String {
-        self.unit().map_or("restart handyproxy".to_owned(), |unit| format!("systemctl reload {unit}"))
+    /// How the daemon learns of a setting that has changed.
+    fn take_over(&self, key: &str) -> String {
+        let verb = if matches!(key, "capture" | "dns" | "local-port") { "restart" } else { "reload" };
+        self.unit().map_or("restart handyproxy".to_owned(), |unit| format!("systemctl {verb} {unit}"))
     }
 
     /// How to start it.
@@ -99,7 +101,10 @@ impl<'a> Case<'a> {
     pub(super) fn rules_up(&self) -> String {
         match (&self.config.file, &self.config.rules) {
             (Some(file), Some(_)) => format!("handyproxy rules up -config {file}"),
-            _ => format!("handyproxy-rules gateway up --port {} -i INTERFACE", self.config.local_port),
+            _ => {
+                let capture = if self.config.capture == Capture::Tproxy { " --capture tproxy" } else { "" };
+                format!("handyproxy-rules gateway up --port {}{capture} -i INTERFACE", self.config.local_port)
+            }
         }
     }
 

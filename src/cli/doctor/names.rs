@@ -94,7 +94,7 @@ async fn others(case: &Case<'_>) -> Finding {
     }
     let seen = "no resolver answers on this machine, and dns is not set: clients need another one";
     let fix = case.set("dns", "[\"THE ADDRESS THAT CLIENTS SEE\"]");
-    Finding::note("client-dns", seen, format!("if they have none: {fix}"))
+    Finding::note("client-dns", seen, format!("if they have none: dns = true under [rules], {fix}"))
 }
 
 /// The addresses of interfaces in what `ip -o addr` prints; of all where none is named.

@@ -90,7 +90,7 @@ fn same(case: &Case) -> Finding {
     differences.sort();
     differences.dedup();
     if differences.is_empty() {
-        return Finding::ok("rules-match", "as the settings say");
+        return Finding::ok("rules-match", "mode, port, capture, interfaces, quic and dns are as the settings say");
     }
     Finding::fail("rules-match", differences.join("; "), case.rules_up())
 }

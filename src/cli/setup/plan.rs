@@ -45,7 +45,7 @@ impl Plan {
             format!("# {}, written by handyproxy setup. Every key: man 5 handyproxy.conf", file.display()),
             format!("# After a change: handyproxy check -config {}", file.display()),
             format!("# then: systemctl reload handyproxy@{name}"),
-            format!("# and for [rules]: systemctl restart handyproxy-rules@{name}"),
+            format!("# and for [rules]: systemctl reload handyproxy-rules@{name}"),
             String::new(),
             "# the port to which the rules hand connections over".to_owned(),
             format!("local-port = {}", self.local_port),
