@@ -99,6 +99,26 @@ fn without_a_question_a_gateway_says_what_is_proven_and_undo_takes_it_back() {
 }
 
 #[test]
+fn an_instance_of_the_other_kind_takes_its_rules_with_it() {
+    let stage = Stage::new(Policy::default());
+    let kinds = || ["_GW_", "_LO_", "gateway4_", "local4_"].map(|part| stage.ruleset().contains(part));
+    std::fs::remove_dir(stage.path("etc")).expect("it is empty");
+    let setup = format!("umask 077; exec handyproxy setup -etc {} {}", stage.path("etc").display(), gateway());
+    let (code, said) = stage.start_words(&["sh", "-c", &setup]).ends();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(stage.mode("etc"), 0o750, "the daemon reads there");
+    let before = kinds();
+    assert!(before[0] || before[2], "{}", stage.ruleset());
+    let (code, said) = stage.done(&format!("-yes -replace -mode local {PROXY}"));
+    assert_eq!(code, Some(0), "{said}");
+    let [gw, lo, gateway, local] = kinds();
+    assert!(!gw && !gateway && (lo || local), "{}", stage.ruleset());
+    let (code, said) = stage.done("-undo");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(kinds(), before, "{said}");
+}
+
+#[test]
 fn this_machine_is_proven_by_a_connection_of_its_own() {
     let stage = Stage::new(BASIC);
     stage.write("secret", "s3cret\n");

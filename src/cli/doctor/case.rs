@@ -77,7 +77,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn unit(&self) -> Option<String> {
+    /// Its unit, where it is one's.
+    pub(super) fn unit(&self) -> Option<String> {
         let file = Path::new(self.config.file.as_deref()?);
         Some(format!("handyproxy@{}", self.name?)).filter(|_| file.parent() == Some(Path::new(FOLDER)))
     }

@@ -5,6 +5,7 @@ use std::fs;
 use super::case::Case;
 use super::finding::Finding;
 use super::machine::{self, Rights};
+use super::tool;
 use crate::config::Capture;
 use crate::sys::limits::{Budget, hard_descriptors, port_range};
 
@@ -75,8 +76,12 @@ fn holders(inodes: &[String]) -> Vec<(u32, String)> {
 
 /// The daemon, what it may open, and whether that is enough.
 pub(super) fn check(case: &Case) -> Vec<Finding> {
-    let mut findings =
-        vec![judge_listener(&case.listener, case.config.local_port, &case.start(), &case.set("local-port", "ANOTHER"))];
+    let mut findings = vec![match held_for(case) {
+        Some((unit, state)) => judge_held(&unit, &state, case.config.local_port),
+        None => {
+            judge_listener(&case.listener, case.config.local_port, &case.start(), &case.set("local-port", "ANOTHER"))
+        }
+    }];
     let pid = case.listener.daemon();
     let limit = pid.and_then(|pid| descriptors(&machine::text(&format!("/proc/{pid}/limits"))?));
     let own = || hard_descriptors().ok();
@@ -95,6 +100,28 @@ pub(super) fn check(case: &Case) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Where the service manager alone holds the port: the unit for which it does so, and how that is.
+fn held_for(case: &Case) -> Option<(String, String)> {
+    let Listener::Seen(holders) = &case.listener else { return None };
+    let unit = case.unit().filter(|_| holders.iter().all(|(_, name)| name == "systemd"))?;
+    let said = tool::run("systemctl", &["show", "-P", "ActiveState", &format!("{unit}.service")]).said()?;
+    Some((unit, said.trim().to_owned()))
+}
+
+/// A socket unit waits for the first client, and a store for a daemon that comes back: one that does not come leaves
+/// clients waiting in it.
+fn judge_held(unit: &str, state: &str, port: u16) -> Finding {
+    match state {
+        "activating" | "deactivating" | "failed" => {
+            let seen = format!("systemd holds port {port} for {unit}, which is {state}: clients wait in vain");
+            Finding::fail("daemon", seen, format!("journalctl -u {unit} -n 20 tells why, unless it was just restarted"))
+        }
+        _ => {
+            Finding::ok("daemon", format!("systemd listens on port {port} and starts {unit} with the first connection"))
+        }
+    }
 }
 
 fn judge_listener(listener: &Listener, port: u16, start: &str, elsewhere: &str) -> Finding {
@@ -213,6 +240,13 @@ mod tests {
             (seen(&[NAME, "python3"]), Fail),
         ] {
             assert_eq!(judge_listener(&listener, 8443, "start", "elsewhere").status, status, "{listener:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_held_for_a_daemon_that_fails_is_not_well() {
+        for (state, status) in [("inactive", Ok), ("", Ok), ("activating", Fail), ("failed", Fail)] {
+            assert_eq!(judge_held("handyproxy@gateway", state, 8443).status, status, "{state}");
         }
     }
 

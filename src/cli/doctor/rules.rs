@@ -92,7 +92,16 @@ fn same(case: &Case) -> Finding {
     if differences.is_empty() {
         return Finding::ok("rules-match", "mode, port, capture, interfaces, quic and dns are as the settings say");
     }
-    Finding::fail("rules-match", differences.join("; "), case.rules_up())
+    // `up` exchanges rules of its own mode, and leaves those of the other one
+    let wanted = case.config.rules.as_ref().map(|rules| rules.mode.word());
+    let other = case.lines.iter().find(|line| wanted.is_some_and(|mode| line.get("mode") != mode));
+    let fix = match other {
+        Some(line) => {
+            format!("handyproxy-rules {} down --name {}, then {}", line.get("mode"), line.get("name"), case.rules_up())
+        }
+        None => case.rules_up(),
+    };
+    Finding::fail("rules-match", differences.join("; "), fix)
 }
 
 fn confirm(case: &Case) -> Option<Finding> {

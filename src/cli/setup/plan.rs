@@ -62,7 +62,10 @@ impl Plan {
             }
         }
         if self.password.is_some() {
-            lines.push(format!("# the password is in {name}.password, which only root reads; the unit passes it on"));
+            lines.push(format!(
+                "# the password is in {name}.password, which only root reads; the unit passes it on when it"
+            ));
+            lines.push(format!("# starts, so after a change: systemctl restart handyproxy@{name}"));
             lines.push("password-file = \"password\"".to_owned());
         }
         lines.push("# HTTP without TLS: connect, relay, or auto where the proxy refuses tunnels for it".to_owned());

@@ -4,9 +4,9 @@
 //! A step is noted before it is taken, and taking it back is harmless where it was not. Files change places by rename
 //! alone, so that an instance's file is always a whole one, and no password is copied about.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use super::machine;
@@ -63,6 +63,8 @@ impl Room {
         let made = !self.etc.exists();
         if made {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(&self.etc).map_err(wrong)?;
+            // whatever the umask is: the daemon reads its file there
+            fs::set_permissions(&self.etc, Permissions::from_mode(0o750)).map_err(wrong)?;
             if let Some(group) = machine::group() {
                 chown(&self.etc, None, Some(group)).map_err(wrong)?;
             }
@@ -104,7 +106,7 @@ impl Room {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
             file.write_all(text.as_bytes())?;
             // whatever the umask is
-            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+            fs::set_permissions(&path, Permissions::from_mode(mode))?;
             chown(&path, None, group)?;
             file.sync_all()
         };

@@ -201,6 +201,9 @@ impl How<'_> {
         for kind in FILES {
             room.place(kind)?;
         }
+        // those of an instance that was replaced, if they were of the other kind: `up` exchanges only its own kind
+        let other = if self.plan.mode == Mode::Local { Mode::Gateway } else { Mode::Local };
+        machine::run(TOOL, &[other.word(), "down", "--name", &self.plan.name])?;
         if self.systemd {
             let (daemon, rules) = self.units();
             machine::run("systemctl", &["unmask", "--runtime", &rules])?;
