@@ -221,8 +221,24 @@ fn without_systemd_the_file_is_written_and_the_rest_is_told() {
     assert_eq!(code, Some(3), "{said}");
     contains(&said, &["There is no systemd here", "nothing was started. These would:", "handyproxy rules up -config"]);
     assert!(stage.rules().is_empty());
-    assert_eq!(stage.done("-undo").0, Some(0));
-    assert_eq!(stage.tree(), []);
+    // by hand, and what the file says then takes away what it said before
+    let file = stage.path("etc/gateway.toml");
+    let up = format!("handyproxy rules up -config {}", file.display());
+    assert_eq!(stage.start(&up).ends().0, Some(0));
+    let kinds = || ["_GW_", "_LO_", "gateway4_", "local4_"].map(|part| stage.ruleset().contains(part));
+    assert!(kinds()[0] || kinds()[2], "{}", stage.ruleset());
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    std::fs::write(&file, text.replace("\"gateway\"\n", "\"local\"\n").replace("interfaces", "# interfaces"))
+        .expect("ours");
+    let (code, said) = stage.start(&up).ends();
+    assert_eq!(code, Some(0), "{said}");
+    let [gw, lo, gateway, local] = kinds();
+    assert!(!gw && !gateway && (lo || local), "{}", stage.ruleset());
+    std::fs::write(&file, text).expect("ours");
+    let (code, said) = stage.done("-undo");
+    assert_eq!(code, Some(0), "{said}");
+    contains(&said, &["rules that were loaded by hand taken down"]);
+    assert!(stage.rules().is_empty(), "{}", stage.ruleset());
 }
 
 #[test]

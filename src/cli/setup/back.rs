@@ -59,6 +59,33 @@ pub(super) fn run(room: &Room, say: &dyn Fn(&str)) -> Result<(), String> {
     if wrong.is_empty() { room.forget() } else { Err(wrong.join("; ")) }
 }
 
+/// Ends what the admin has begun by hand with an instance that setup only wrote: without its file, nobody could.
+pub(super) fn by_hand(room: &Room, say: &dyn Fn(&str)) -> Result<(), String> {
+    let name = room.name();
+    if room.has("start") || room.replaces("toml") {
+        return Ok(());
+    }
+    if machine::has_systemd() {
+        let daemon = format!("handyproxy@{name}.service");
+        if machine::printed("systemctl", &["is-enabled", &daemon]).trim() == "enabled" {
+            machine::run("systemctl", &["disable", &daemon])?;
+            say("  unit disabled");
+        }
+        if machine::printed("systemctl", &["is-active", &daemon]).trim() == "active" {
+            machine::run("systemctl", &["stop", &daemon])?;
+            say("  daemon stopped");
+        }
+    }
+    if !room.has("rules") && !machine::printed(TOOL, &["status", "--porcelain", "--name", name]).is_empty() {
+        machine::run(TOOL, &["down", "--name", name])?;
+        say("  rules that were loaded by hand taken down");
+        if !machine::has_systemd() {
+            say("  a daemon that was started by hand goes on: end it yourself");
+        }
+    }
+    Ok(())
+}
+
 /// Tells systemd to end what a unit does; one that does not, or is gone with its package, has ended.
 fn ended(verb: &str, unit: &str, [ask, answer]: [&str; 2]) -> Result<(), String> {
     let told = machine::run("systemctl", &[verb, unit]);

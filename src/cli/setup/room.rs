@@ -121,6 +121,11 @@ impl Room {
         self.kept("new", kind).exists()
     }
 
+    /// Whether there was an older file in its place.
+    pub(super) fn replaces(&self, kind: &str) -> bool {
+        self.kept("old", kind).exists()
+    }
+
     /// Puts our file into its place, and keeps the older one.
     pub(super) fn place(&self, kind: &str) -> Result<(), String> {
         self.swap(kind, "new", "old")
