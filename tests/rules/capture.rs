@@ -385,5 +385,10 @@ fn containers_are_caught_and_their_own_traffic_is_left_alone() {
         host.rules("gateway up --private").ok().silent();
         assert_eq!(world.hears("203.0.113.1:8080", Dial::default()), "container");
         assert_eq!(world.asks("203.0.113.1:443").as_deref(), Ok("container"));
+        // TPROXY sees the answers of what is published, too, and must let them go
+        host.rules("gateway down").ok();
+        host.serve_transparent(8044);
+        host.rules("gateway up --port 8044 --capture tproxy --private").ok().silent();
+        assert_eq!(world.hears("203.0.113.1:8080", Dial::default()), "container");
     }
 }

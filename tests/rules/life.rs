@@ -290,6 +290,13 @@ fn down_by_name_takes_everything_of_that_name_everywhere() {
     assert!(status.lines().all(|l| value(l, "name") == "y") && status.lines().count() == 2, "{status}");
     net.rules("gateway down --name y").ok().silent();
     assert_eq!(net.what_counts(), before);
+    // one table of nft for both modes
+    for mode in ["gateway", "local"] {
+        net.rules(&format!("{mode} up --name x --backend nft")).ok();
+    }
+    net.rules("down --name x").ok().silent();
+    assert_eq!(net.what_counts(), before);
+    net.rules("gateway up --name x --backend nft").ok().silent();
 }
 
 // ---- which backend
