@@ -202,7 +202,10 @@ impl Resolver {
                 found.map_err(|error| format!("resolve {host}: {error}"))?.map(|addr| addr.ip()).collect()
             }
         };
-        let usable = |addr: &IpAddr| !self.has(*addr) && !addr.is_loopback() && crate::sys::datagram::is_peer(*addr);
+        let usable = |addr: &IpAddr| {
+            let (own, beside) = (addr.is_loopback(), is_link_local(*addr));
+            !self.has(*addr) && !own && !beside && crate::sys::datagram::is_peer(*addr)
+        };
         let addrs: Vec<IpAddr> =
             found.iter().copied().filter(|addr| usable(addr) && !origin::is_local(*addr)).collect();
         match (addrs.is_empty(), found.first()) {
@@ -211,6 +214,9 @@ impl Resolver {
             (true, Some(ours)) if self.has(*ours) => Err(format!(
                 "resolve {host}: {ours} is an address of dns-pool: this machine must not ask its own resolver"
             )),
+            (true, Some(near)) if is_link_local(*near) => {
+                Err(format!("resolve {host}: {near} is good on one link only, and may be a cloud's metadata server"))
+            }
             (true, Some(own)) => Err(format!("resolve {host}: {own} is an address of this machine")),
         }
     }
@@ -356,4 +362,12 @@ async fn save(resolver: Arc<Resolver>) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether it is of one link only (RFC 3927, RFC 4291 section 2.5.6): clients reach nothing there through us.
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
 }

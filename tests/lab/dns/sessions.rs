@@ -174,6 +174,27 @@ fn a_direct_route_asks_who_knows_the_name() {
 }
 
 #[test]
+fn a_direct_route_leads_to_no_metadata_server() {
+    let net = Topology::new();
+    let _server = Server::start(&net.upstream, "10.2.0.2:53", Manner::Good, "169.254.169.254");
+    let folder = Folder::new();
+    let text = format!(
+        "upstream-proxy = '{UPSTREAM}'\ndns = '{AT}'\ndns-forward = 'corp.example=10.2.0.2'\n\
+         [[route]]\nto = ['.corp.example']\nvia = 'direct'\n"
+    );
+    let scene = Scene::on(net, folder.launch(&text.replace("dns-forward", "#")));
+    let addr = Stub::new(&scene.net.client, AT).ask("has.corp.example", "A").addr();
+    folder.config(&text);
+    scene.gateway.reload();
+    let held = scene.net.client.try_connect((addr, 80).into());
+    let line = scene.gateway.session_line();
+    drop(held);
+    line.expect("end=resolve");
+    let why = line.get("error").expect("a reason");
+    assert!(why.starts_with("resolve has.corp.example: 169.254.169.254 is good on one link only"), "{why}");
+}
+
+#[test]
 fn requests_are_relayed_by_name() {
     let folder = Folder::new();
     let (scene, stub) = with_file(&folder, "sniff-timeout = '5s'\nplain-http = 'relay'");
