@@ -8,10 +8,9 @@ use tokio::net::TcpStream;
 
 use crate::sys::socket;
 
-/// How long, and for how many bytes, a client is read on after the bad news: closing on bytes that nobody
-/// read would be a reset, and the client would not see the news.
+/// How long a client is read on after the bad news: closing on bytes that nobody read would be a reset, and the
+/// client would not see the news. It has no bound in bytes: a fast upload would pass it before the news is read.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1 << 20;
 
 /// Sends `news`, or resets the connection if there is none that the client could read.
 pub async fn refuse(mut client: TcpStream, news: Option<Vec<u8>>) {
@@ -23,13 +22,7 @@ pub async fn refuse(mut client: TcpStream, news: Option<Vec<u8>>) {
         client.write_all(&news).await?;
         socket::finish(&client);
         let mut unread = [0; 2048];
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            match client.read(&mut unread).await? {
-                0 => break,
-                n => left = left.saturating_sub(n),
-            }
-        }
+        while client.read(&mut unread).await? > 0 {}
         std::io::Result::Ok(())
     };
     // a client that went away, or does not end, has had its chance

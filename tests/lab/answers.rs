@@ -323,6 +323,8 @@ fn a_client_that_is_still_sending_reads_the_whole_refusal() {
     let mut up = scene.upstream.accept();
     up.connect_target();
     up.reply("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    // and one that sends fast does not outrun its page
+    client.send(vec![b'x'; 4_000_000]);
     let told = Told { status: 502, alert: 0 };
     let page = told.check(Kind::Http, &mut client);
     assert!(page.contains("403"), "{page}");

@@ -83,7 +83,7 @@ fn an_answer_may_come_before_the_body_is_there() {
     assert!(outcome.took < AT_ONCE, "took {:?}", outcome.took);
     // one that has been sent half way
     let line = format!("curl -sS -w %{{http_code}} -H Expect: --data-binary @{} {TELL}/early", upload.display());
-    let got = relay.stage.client(&line).outcome();
-    let got = String::from_utf8_lossy(&got.out);
-    assert!(got.ends_with("413"), "{got}");
+    let outcome = relay.stage.client(&line).outcome();
+    let got = String::from_utf8_lossy(&outcome.out);
+    assert!(got.ends_with("413"), "{got} {}", outcome.err);
 }
