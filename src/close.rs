@@ -42,6 +42,8 @@ pub enum End {
     HalfClosed,
     /// Cut because the daemon stopped.
     Drained,
+    /// Cut by a person, over the admin.
+    Killed,
     /// A bug of ours ended this session, and only this one.
     Panic,
     /// We ran out of something: descriptors, ports, memory.
@@ -50,7 +52,7 @@ pub enum End {
 
 impl End {
     /// All ends, in the order of their numbers.
-    pub const ALL: [End; 19] = [
+    pub const ALL: [End; 20] = [
         End::Done,
         End::Reset,
         End::Left,
@@ -68,6 +70,7 @@ impl End {
         End::Idle,
         End::HalfClosed,
         End::Drained,
+        End::Killed,
         End::Panic,
         End::Error,
     ];
@@ -92,6 +95,7 @@ impl End {
             End::Idle => "idle",
             End::HalfClosed => "half-closed",
             End::Drained => "drained",
+            End::Killed => "killed",
             End::Panic => "panic",
             End::Error => "error",
         }
@@ -102,7 +106,9 @@ impl End {
     /// of the sessions need not be loud too.
     pub fn weight(self) -> Weight {
         match self {
-            End::Done | End::Reset | End::Left | End::Idle | End::HalfClosed | End::Drained => Weight::Info,
+            End::Done | End::Reset | End::Left | End::Idle | End::HalfClosed | End::Drained | End::Killed => {
+                Weight::Info
+            }
             // an upstream that refuses us has a line of its own, and a route does what it is for
             End::Auth | End::BadRequest | End::Rejected => Weight::Info,
             End::Panic | End::Error => Weight::Error,

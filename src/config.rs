@@ -17,6 +17,7 @@ mod rules;
 mod secret;
 mod settings;
 mod shown;
+mod taps;
 mod upstreams;
 mod values;
 
@@ -34,6 +35,7 @@ pub use routes::{DialBy, Route, Via};
 pub use rules::{Mode, Rules, words as rules_words};
 pub use secret::Secret;
 pub use shown::{route_shown, shown, via};
+pub use taps::{TapForm, TapSettings, WhenFull};
 pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
 
 /// What to do.
@@ -167,6 +169,18 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// SO_MARK of every socket that is dialled; 0 is none.
     pub mark: u32,
+    /// What is written down of the traffic.
+    pub taps: Vec<TapSettings>,
+    /// Where the line of each session goes.
+    pub access_log: AccessLog,
+    /// How it is written.
+    pub access_log_format: AccessFormat,
+    /// Where metrics and the like are served; `None`: nowhere.
+    pub admin: Option<AdminAddr>,
+    /// Whether that may be an address that others reach.
+    pub admin_remote: bool,
+    /// Names by which it may be asked for.
+    pub admin_hosts: Vec<Host>,
     /// What is logged.
     pub log_level: LogLevel,
     /// Takes the place of the original destination, so that a debug build needs no rules.
@@ -239,6 +253,39 @@ pub enum LogLevel {
     Debug,
     /// And everything else.
     Trace,
+}
+
+/// Where the line of each session goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Beside all other lines.
+    Log,
+    /// Nowhere.
+    Off,
+    /// To stderr.
+    Stderr,
+    /// To the journal, with a field for each fact.
+    Journal,
+    /// To this file.
+    File(std::path::PathBuf),
+}
+
+/// How it is written, where not by fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// `session key=value ...`.
+    Text,
+    /// One object of JSON.
+    Json,
+}
+
+/// Where the admin listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddr {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(std::path::PathBuf),
 }
 
 /// One mistake in the settings: which, and why.
@@ -334,6 +381,12 @@ impl Config {
             max_sessions: 0,
             drain_timeout: Duration::ZERO,
             mark: 0,
+            taps: Vec::new(),
+            access_log: AccessLog::Log,
+            access_log_format: AccessFormat::Text,
+            admin: None,
+            admin_remote: false,
+            admin_hosts: Vec::new(),
             log_level: LogLevel::Info,
             #[cfg(debug_assertions)]
             default_origin: None,
@@ -350,10 +403,15 @@ impl Default for Config {
     }
 }
 
-/// Every key of the file: its table (nothing, `upstream`, `route` or `rules`) and its name.
+/// Every key of the file: its table (nothing, `upstream`, `route`, `rules` or `tap`) and its name.
 pub fn keys() -> Vec<(&'static str, &'static str)> {
     let top = settings::SETTINGS.iter().map(|setting| ("", setting.name));
     let rules = draft::RULES_KEYS.into_iter().map(|key| ("rules", key));
+    let taps = draft::TAP_KEYS.into_iter().map(|key| ("tap", key));
     let upstream = draft::UPSTREAM_KEYS.into_iter().map(|key| ("upstream", key));
-    top.chain(upstream).chain(draft::ROUTE_KEYS.into_iter().map(|key| ("route", key))).chain(rules).collect()
+    top.chain(upstream)
+        .chain(draft::ROUTE_KEYS.into_iter().map(|key| ("route", key)))
+        .chain(rules)
+        .chain(taps)
+        .collect()
 }

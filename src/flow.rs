@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::addr::{Host, Name, Source, Target};
@@ -13,6 +14,8 @@ use crate::close::Stage;
 /// What is known of a session so far.
 #[derive(Debug)]
 pub struct Flow {
+    /// Its number, unique while the process lives; 1 is the first.
+    pub id: u64,
     /// When it was accepted.
     pub started: Instant,
     /// The client's address.
@@ -37,10 +40,16 @@ pub struct Flow {
     pub sniff: Option<Span>,
     /// From accept to the TCP connection to the upstream.
     pub dial: Option<Span>,
+    /// From the TCP connection to the end of the TLS handshake with the upstream, where there was one.
+    pub tls: Option<Span>,
     /// From the CONNECT request to its answer.
     pub connect: Option<Span>,
     /// Requests that were handed to the upstream one by one.
     pub requests: u32,
+    /// Proxies that could not be reached before the one that was.
+    pub retries: u16,
+    /// Reads of the client, and of the upstream, that brought bytes.
+    pub chunks: [u32; 2],
     /// Bytes that were handed to the upstream's socket, the CONNECT request apart.
     pub up: u64,
     /// Bytes that were handed to the client's socket, an error answer of ours apart.
@@ -77,7 +86,9 @@ pub struct Led {
 impl Flow {
     /// A session that was accepted just now.
     pub fn new(client: SocketAddr) -> Flow {
+        static LAST: AtomicU64 = AtomicU64::new(0);
         Flow {
+            id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             started: Instant::now(),
             client,
             origin: None,
@@ -90,8 +101,11 @@ impl Flow {
             status: None,
             sniff: None,
             dial: None,
+            tls: None,
             connect: None,
             requests: 0,
+            retries: 0,
+            chunks: [0; 2],
             up: 0,
             down: 0,
         }

@@ -3,14 +3,15 @@
 //! Imports point down only; `tests/layers.rs` reads this table and holds every `crate::` path to it.
 //!
 //! ```text
-//! 8 door     cli
-//! 7 house    server log
+//! 9 door     cli
+//! 8 house    server log
+//! 7 desk     admin
 //! 6 life     session
 //! 5 forms    plain
 //! 4 hops     sniff route upstream dns refuse relay
-//! 3 seams    auth stats stream
+//! 3 seams    auth stats stream tap
 //! 2 settings config
-//! 1 facts    flow pattern wire sys
+//! 1 facts    flow format pattern wire sys
 //! 0 words    addr close
 //! ```
 
@@ -21,6 +22,7 @@ pub mod close;
 pub mod config;
 pub mod dns;
 pub mod flow;
+pub mod format;
 pub mod log;
 pub mod pattern;
 pub mod plain;
@@ -33,5 +35,6 @@ pub mod sniff;
 pub mod stats;
 pub mod stream;
 pub mod sys;
+pub mod tap;
 pub mod upstream;
 pub mod wire;

@@ -3,16 +3,19 @@
 
 mod route;
 mod rules;
+mod tap;
 mod upstream;
 
 use std::path::PathBuf;
 
 use super::file::{File, Key, Section};
 use super::settings::SETTINGS;
+use super::values::parts;
 use super::{Capture, Config, DialBy, DnsSettings, Mistake, Mode, Place, Route, Via};
 use crate::pattern::Pattern;
 pub(super) use route::KEYS as ROUTE_KEYS;
 pub(super) use rules::KEYS as RULES_KEYS;
+pub(super) use tap::KEYS as TAP_KEYS;
 use upstream::UpstreamDraft;
 pub(super) use upstream::{KEYS as UPSTREAM_KEYS, OWN_KEYS};
 
@@ -20,7 +23,9 @@ pub(super) use upstream::{KEYS as UPSTREAM_KEYS, OWN_KEYS};
 const TPROXY_MARK: u32 = 0x6869;
 
 /// Settings of which an array may be given.
-const LISTS: [&str; 15] = [
+const LISTS: [&str; 17] = [
+    "tap",
+    "admin-hosts",
     "upstream-proxy",
     "proxy",
     "auth",
@@ -48,6 +53,8 @@ pub(super) struct Draft {
     pub(super) own: UpstreamDraft,
     pub(super) no_proxy: Vec<Pattern>,
     pub(super) dns: DnsSettings,
+    /// `KIND[/FORMAT][:PATH]` of each tap that is no section, with the folder that it counts from.
+    pub(super) taps: Vec<(String, PathBuf)>,
     /// From where relative paths count that are set from now on.
     pub(super) folder: PathBuf,
     /// Where each setting that was given stands.
@@ -64,6 +71,7 @@ impl Draft {
             own: UpstreamDraft::new("upstream-proxy"),
             no_proxy: Vec::new(),
             dns: DnsSettings::empty(),
+            taps: Vec::new(),
             folder: PathBuf::new(),
             places: Vec::new(),
             mistakes: Vec::new(),
@@ -131,6 +139,19 @@ impl Draft {
         for section in &file.routes {
             match route::read(section, &names, self.config.verify_name) {
                 Ok(route) => self.config.routes.push(route),
+                Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+        }
+        for (text, folder) in std::mem::take(&mut self.taps) {
+            let place = self.place("tap");
+            match tap::word(&text, &folder, place.clone()) {
+                Ok(tap) => self.config.taps.push(tap),
+                Err(why) => self.wrong(mistake_at(&place, "tap"), format!("{text:?}: {why}")),
+            }
+        }
+        for section in &file.taps {
+            match tap::read(section, &file.folder) {
+                Ok(tap) => self.config.taps.push(tap),
                 Err(mistakes) => self.mistakes.extend(mistakes),
             }
         }
@@ -238,6 +259,21 @@ fn text(key: &Key) -> Result<String, String> {
         return Err("takes one value, not a list".to_owned());
     }
     Ok(texts.join(","))
+}
+
+/// All entries of a list; an entry that is wrong is told with those before it.
+fn patterns(key: &Key, parse: fn(&str) -> Result<Pattern, String>) -> Result<Vec<Pattern>, String> {
+    let texts = key.texts.as_ref().map_err(Clone::clone)?;
+    let entries = texts.iter().flat_map(|text| parts(text));
+    let (good, bad): (Vec<_>, Vec<_>) = entries.map(parse).partition(Result::is_ok);
+    if !bad.is_empty() {
+        return Err(bad.into_iter().filter_map(Result::err).collect::<Vec<_>>().join("; "));
+    }
+    if good.is_empty() {
+        // an empty list would match everything, which is hardly what an empty list means
+        return Err("an empty list; leave the key out to match all".to_owned());
+    }
+    Ok(good.into_iter().filter_map(Result::ok).collect())
 }
 
 /// An unknown key, with the known one that it may have been meant to be.

@@ -18,6 +18,8 @@ pub(super) struct File {
     pub(super) upstreams: Vec<Section>,
     /// Each `[[route]]`.
     pub(super) routes: Vec<Section>,
+    /// Each `[[tap]]`.
+    pub(super) taps: Vec<Section>,
     /// `[rules]`.
     pub(super) rules: Option<Section>,
     /// The folder from which relative paths count.
@@ -113,6 +115,17 @@ impl Source<'_> {
                         match route.get_ref() {
                             DeValue::Table(keys) => file.routes.push(self.section("route", route, keys)),
                             _ => file.mistakes.push(self.wrong("", name, "not a list of tables, [[route]]")),
+                        }
+                    }
+                }
+                // words in a list are taps too, in short
+                ("tap", DeValue::Array(taps))
+                    if !taps.iter().all(|tap| matches!(tap.get_ref(), DeValue::String(_))) =>
+                {
+                    for tap in taps.iter() {
+                        match tap.get_ref() {
+                            DeValue::Table(keys) => file.taps.push(self.section("tap", tap, keys)),
+                            _ => file.mistakes.push(self.wrong("", name, "not a list of tables, [[tap]]")),
                         }
                     }
                 }

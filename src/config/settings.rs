@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use super::draft::Draft;
-use super::values::{addresses, capture, level, number, parts, port, span, switch};
+use super::values::{
+    access_format, access_log, addresses, admin, capture, hosts, level, number, parts, port, span, switch,
+};
 use super::{dns, duration};
 use crate::pattern::{Pattern, Ports};
 
@@ -288,6 +290,53 @@ pub(super) static SETTINGS: &[Setting] = &[
             d.dns.state = (!text.is_empty()).then(|| d.folder.join(text));
             Ok(())
         },
+    },
+    Setting {
+        name: "tap",
+        value: "KIND[:PATH]",
+        default: "",
+        help: "Write down what passes: flow, dump, hexlog or pcapng, a format of it behind a slash, and the file or folder, stdout if left out; given again it adds another one",
+        set: |d, text| {
+            if !text.is_empty() {
+                d.taps.extend(parts(text).map(|text| (text.to_owned(), d.folder.clone())));
+            }
+            Ok(())
+        },
+    },
+    Setting {
+        name: "access-log",
+        value: "WHERE",
+        default: "log",
+        help: "Where the line of each session goes: log is beside all other lines, off, stderr, journal, or a FILE, which SIGHUP opens anew",
+        set: |d, text| access_log(text, &d.folder).map(|log| d.config.access_log = log),
+    },
+    Setting {
+        name: "access-log-format",
+        value: "FORMAT",
+        default: "text",
+        help: "How that line is written: text or json",
+        set: |d, text| access_format(text).map(|format| d.config.access_log_format = format),
+    },
+    Setting {
+        name: "admin",
+        value: "ADDR",
+        default: "",
+        help: "Where to serve metrics, health, sessions and settings over HTTP: an address of loopback with a port, or the path of a unix socket; empty serves none",
+        set: |d, text| admin(text).map(|admin| d.config.admin = admin),
+    },
+    Setting {
+        name: "admin-remote",
+        value: "",
+        default: "false",
+        help: "Let -admin be an address that other machines reach; there is no password",
+        set: |d, text| switch(text).map(|on| d.config.admin_remote = on),
+    },
+    Setting {
+        name: "admin-hosts",
+        value: "NAMES",
+        default: "",
+        help: "Names by which -admin may be asked for, beside localhost and addresses",
+        set: |d, text| hosts(text).map(|hosts| d.config.admin_hosts = hosts),
     },
     Setting {
         name: "log-level",

@@ -8,7 +8,8 @@ use super::{Config, DialBy, Proxy, Route, UpstreamSettings, Via};
 use crate::pattern::Pattern;
 
 /// Settings that describe the upstream without a name, or are shown elsewhere.
-const ELSEWHERE: [&str; 8] = ["auth", "user", "password-file", "keytab", "ca", "plain-http", "probe", "default-origin"];
+const ELSEWHERE: [&str; 9] =
+    ["tap", "auth", "user", "password-file", "keytab", "ca", "plain-http", "probe", "default-origin"];
 
 /// Writes them; `remark` says what is to stand behind a proxy.
 pub fn shown(config: &Config, remark: impl Fn(&Proxy) -> String) -> String {

@@ -1,9 +1,13 @@
 //! Values as they are written: numbers, times, words, addresses of proxies.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
-use super::{Capture, LogLevel, PlainHttp, Proxy, Scheme, Speaks, UpstreamAddr, UpstreamHost, duration};
+use super::{
+    AccessFormat, AccessLog, AdminAddr, Capture, LogLevel, PlainHttp, Proxy, Scheme, Speaks, UpstreamAddr,
+    UpstreamHost, duration,
+};
 use crate::addr::Host;
 
 /// A duration of which nothing and less than nothing means: none.
@@ -64,6 +68,68 @@ pub(super) fn level(text: &str) -> Result<LogLevel, String> {
         "trace" => LogLevel::Trace,
         _ => return Err(format!("{text:?} is not off, error, warn, info, debug or trace")),
     })
+}
+
+/// A number of bytes: `64KiB`, `100MiB`, `1GiB`, or a whole number of them.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let bad = || format!("{text:?} is no size, such as 100MiB");
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit.trim() {
+        "" | "B" => 1,
+        "K" | "KiB" | "k" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(bad)
+}
+
+/// `log`, `off`, `stderr`, `journal` or a file.
+pub(super) fn access_log(text: &str, folder: &Path) -> Result<AccessLog, String> {
+    Ok(match text {
+        "log" => AccessLog::Log,
+        "off" => AccessLog::Off,
+        "stderr" => AccessLog::Stderr,
+        "journal" => AccessLog::Journal,
+        "" => return Err("is empty; off writes none".to_owned()),
+        file => AccessLog::File(folder.join(file)),
+    })
+}
+
+/// `text` or `json`.
+pub(super) fn access_format(text: &str) -> Result<AccessFormat, String> {
+    match text {
+        "text" => Ok(AccessFormat::Text),
+        "json" => Ok(AccessFormat::Json),
+        _ => Err(format!("{text:?} is not text or json")),
+    }
+}
+
+/// An address with a port, or the path of a unix socket; nothing is none.
+pub(super) fn admin(text: &str) -> Result<Option<AdminAddr>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.starts_with('/') {
+        // man 7 unix: sun_path has 108 bytes, the last of which ends it
+        return if text.len() < 108 {
+            Ok(Some(AdminAddr::Unix(text.into())))
+        } else {
+            Err(format!("{text:?} is too long for a socket, 107 bytes at most"))
+        };
+    }
+    let addr = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    match addr.parse::<SocketAddr>() {
+        Ok(addr) if addr.port() > 0 => Ok(Some(AdminAddr::Tcp(addr))),
+        _ => Err(format!("{text:?} is no address with a port, such as 127.0.0.1:9843, and no path that begins with /")),
+    }
+}
+
+/// Host names.
+pub(super) fn hosts(text: &str) -> Result<Vec<Host>, String> {
+    parts(text)
+        .map(|part| Host::parse(part.as_bytes()).ok_or_else(|| format!("{part:?} is no valid host name")))
+        .collect()
 }
 
 /// `redirect` or `tproxy`.

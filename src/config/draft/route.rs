@@ -1,9 +1,9 @@
 //! One `[[route]]`.
 
-use super::super::file::{Key, Section};
-use super::super::values::{parts, switch};
+use super::super::file::Section;
+use super::super::values::switch;
 use super::super::{DialBy, Mistake, Route, Via};
-use super::{mistake, text, unknown};
+use super::{mistake, patterns, text, unknown};
 use crate::pattern::Pattern;
 
 /// What may stand in it.
@@ -38,21 +38,6 @@ pub(super) fn read(section: &Section, names: &[&str], verify_name: bool) -> Resu
         }
     }
     if mistakes.is_empty() { Ok(route) } else { Err(mistakes) }
-}
-
-/// All entries of a list; an entry that is wrong is told with those before it.
-fn patterns(key: &Key, parse: fn(&str) -> Result<Pattern, String>) -> Result<Vec<Pattern>, String> {
-    let texts = key.texts.as_ref().map_err(Clone::clone)?;
-    let entries = texts.iter().flat_map(|text| parts(text));
-    let (good, bad): (Vec<_>, Vec<_>) = entries.map(parse).partition(Result::is_ok);
-    if !bad.is_empty() {
-        return Err(bad.into_iter().filter_map(Result::err).collect::<Vec<_>>().join("; "));
-    }
-    if good.is_empty() {
-        // an empty list would match everything, which is hardly what an empty list means
-        return Err("an empty list; leave the key out to match all".to_owned());
-    }
-    Ok(good.into_iter().filter_map(Result::ok).collect())
 }
 
 fn leads(text: &str, names: &[&str]) -> Result<Via, String> {

@@ -1,0 +1,163 @@
+//! One `[[tap]]`, or one `-tap`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::file::{Key, Section};
+use super::super::values::{bytes, number, span, switch};
+use super::super::{Mistake, Place, TapForm, TapSettings, WhenFull};
+use super::{mistake, patterns, text, unknown};
+use crate::pattern::Pattern;
+
+/// What may stand in it.
+pub(in super::super) const KEYS: [&str; 13] = [
+    "kind",
+    "format",
+    "path",
+    "from",
+    "to",
+    "when-full",
+    "queue",
+    "append",
+    "rotate-size",
+    "rotate-time",
+    "keep",
+    "compress",
+    "colour",
+];
+
+/// What waits to be written, at most, unless it is said.
+const QUEUE: usize = 16 << 20;
+/// Below this a queue holds hardly a read.
+const LEAST_QUEUE: usize = 1 << 20;
+const LEAST_FILE: u64 = 64 << 10;
+
+/// A tap of which nothing is said but its form.
+fn new(form: TapForm, place: Place) -> TapSettings {
+    TapSettings {
+        form,
+        path: None,
+        from: Vec::new(),
+        to: Vec::new(),
+        when_full: WhenFull::Drop,
+        queue: QUEUE,
+        append: form != TapForm::Hexlog,
+        rotate_size: None,
+        rotate_time: None,
+        keep: 0,
+        compress: false,
+        colour: None,
+        place,
+    }
+}
+
+/// Reads `KIND[/FORMAT][:PATH]`.
+pub(super) fn word(text: &str, folder: &Path, place: Place) -> Result<TapSettings, String> {
+    let (what, path) = text.split_once(':').map_or((text, None), |(what, path)| (what, Some(path)));
+    let (kind, format) = what.split_once('/').map_or((what, None), |(kind, format)| (kind, Some(format)));
+    let mut tap = new(form(kind, format)?, place);
+    tap.path = path.and_then(|path| self::path(path, folder));
+    finish(tap)
+}
+
+/// Reads a section.
+pub(super) fn read(section: &Section, folder: &Path) -> Result<TapSettings, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let given = |name: &str| section.keys.iter().find(|key| key.name == name);
+    let word = |name: &str| given(name).and_then(|key| text(key).ok());
+    let Some(kind) = word("kind") else {
+        let why = "kind is missing: flow, dump, hexlog or pcapng".to_owned();
+        return Err(vec![Mistake { given: format!("{}: tap", section.place), why }]);
+    };
+    let mut tap = match form(&kind, word("format").as_deref()) {
+        Ok(form) => new(form, section.place.clone()),
+        Err(why) => return Err(vec![Mistake { given: format!("{}: tap", section.place), why }]),
+    };
+    for key in &section.keys {
+        if let Err(why) = set(&mut tap, key, folder) {
+            mistakes.push(mistake(section, "tap", key, why));
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    finish(tap).map_err(|why| vec![Mistake { given: format!("{}: tap", section.place), why }])
+}
+
+fn set(tap: &mut TapSettings, key: &Key, folder: &Path) -> Result<(), String> {
+    match key.name.as_str() {
+        "kind" | "format" => {}
+        "path" => tap.path = path(&text(key)?, folder),
+        "from" => tap.from = patterns(key, Pattern::parse_client)?,
+        "to" => tap.to = patterns(key, Pattern::parse)?,
+        "when-full" => {
+            tap.when_full = match text(key)?.as_str() {
+                "drop" => WhenFull::Drop,
+                "wait" => WhenFull::Wait,
+                other => return Err(format!("{other:?} is not drop or wait")),
+            }
+        }
+        "queue" => {
+            let size = usize::try_from(bytes(&text(key)?)?).unwrap_or(usize::MAX);
+            if !(LEAST_QUEUE..=1 << 30).contains(&size) {
+                return Err("is not between 1MiB and 1GiB".to_owned());
+            }
+            tap.queue = size;
+        }
+        "append" => tap.append = switch(&text(key)?)?,
+        "rotate-size" => {
+            let size = bytes(&text(key)?)?;
+            if size != 0 && size < LEAST_FILE {
+                return Err("is less than 64KiB".to_owned());
+            }
+            tap.rotate_size = (size != 0).then_some(size);
+        }
+        "rotate-time" => {
+            let time = span(&text(key)?)?;
+            if time.is_some_and(|time| time < Duration::from_secs(1)) {
+                return Err("is less than 1s".to_owned());
+            }
+            tap.rotate_time = time;
+        }
+        "keep" => tap.keep = usize::try_from(number(&text(key)?)?).map_err(|_| "is less than 0".to_owned())?,
+        "compress" => tap.compress = switch(&text(key)?)?,
+        "colour" => tap.colour = Some(switch(&text(key)?)?),
+        name => return Err(unknown(name, KEYS)),
+    }
+    Ok(())
+}
+
+/// What goes with what.
+fn finish(tap: TapSettings) -> Result<TapSettings, String> {
+    let (kind, _) = tap.form.words();
+    let rotates = tap.rotate_size.is_some() || tap.rotate_time.is_some();
+    if (rotates || tap.keep > 0 || tap.compress) && tap.form != TapForm::Pcapng {
+        return Err(format!("{kind} files are not rotated here: logrotate(8) does it, and SIGHUP opens them anew"));
+    }
+    if rotates && tap.path.is_none() {
+        return Err("stdout cannot be rotated: give path".to_owned());
+    }
+    if (tap.keep > 0 || tap.compress) && !rotates {
+        return Err("keep and compress are about rotated files: give rotate-size or rotate-time".to_owned());
+    }
+    if tap.form.is_per_session() && tap.path.is_none() {
+        return Err("writes a file per session: give path, the folder for them".to_owned());
+    }
+    Ok(tap)
+}
+
+fn form(kind: &str, format: Option<&str>) -> Result<TapForm, String> {
+    let of_kind: Vec<_> = TapForm::ALL.into_iter().filter(|(_, k, _)| *k == kind).collect();
+    let Some((first, ..)) = of_kind.first() else {
+        return Err(format!("{kind:?} is not flow, dump, hexlog or pcapng"));
+    };
+    let Some(format) = format else { return Ok(*first) };
+    let found = of_kind.iter().find(|(_, _, f)| *f == format).map(|(form, ..)| *form);
+    let formats: Vec<_> = of_kind.iter().map(|(_, _, f)| *f).collect();
+    found.ok_or_else(|| format!("{format:?} is no format of {kind}, which has {}", formats.join(", ")))
+}
+
+/// `-` and nothing are stdout.
+fn path(text: &str, folder: &Path) -> Option<PathBuf> {
+    (!matches!(text, "" | "-")).then(|| folder.join(text))
+}

@@ -1,0 +1,58 @@
+//! How traffic is written down and read again: facts of a session, and one file per format. Pure: bytes in, bytes
+//! out, no clock, no file.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::addr::Name;
+use crate::close::{By, End};
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dir {
+    /// From the client.
+    Up,
+    /// To the client.
+    Down,
+}
+
+/// What is known of a session when its way is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its number, unique while the process lives; 1 is the first.
+    pub id: u64,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The original destination.
+    pub origin: SocketAddr,
+    /// The name that was seen.
+    pub name: Option<Name>,
+    /// What was asked for.
+    pub target: String,
+    /// The name of the upstream, or `direct`, where there is more than one way.
+    pub via: Option<Arc<str>>,
+    /// The address that was connected to.
+    pub upstream: Option<SocketAddr>,
+    /// The port that the connection comes from; `None` where there is none.
+    pub from_port: Option<u16>,
+    /// The port that we listen on.
+    pub local_port: u16,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// How.
+    pub end: End,
+    /// By whom.
+    pub by: By,
+    /// Why, where the label alone does not say it; escaped.
+    pub error: Option<Box<str>>,
+    /// Bytes that were handed to the upstream.
+    pub up: u64,
+    /// Bytes that were handed to the client.
+    pub down: u64,
+    /// From accept to the end.
+    pub lasted: Duration,
+}

@@ -1,0 +1,418 @@
+//! A tap's queue and its thread. The queue has a bound in bytes; what happens at the bound is the tap's policy.
+//! The thread alone meets the disk: what cannot be written is told once, and tried again from time to time.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::scribe::{Scribe, scribe};
+use super::{Record, What};
+use crate::config::{TapForm, TapSettings, WhenFull};
+
+/// What a record weighs beside its bytes.
+const RECORD: usize = 128;
+/// What is taken off the queue at once.
+const BATCH: usize = 1 << 20;
+/// How long a file that cannot be written is left alone.
+const RETRY: Duration = Duration::from_secs(2);
+/// How long the last records may take at the end.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// A tap that writes.
+#[derive(Debug)]
+pub struct Sink {
+    settings: TapSettings,
+    queue: Mutex<Queue>,
+    /// Told when there is something to do.
+    work: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    ended: AtomicBool,
+    written: AtomicU64,
+    missed: AtomicU64,
+    missed_bytes: AtomicU64,
+    failing: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    /// What waits, or is being written.
+    bytes: usize,
+    /// What was not taken since the last entry.
+    missed: Missed,
+    /// Sessions that wait for room, by their number.
+    waiting: HashMap<u64, Waker>,
+    reopen: bool,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Missed {
+    records: u64,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Record(Record),
+    Missed(Missed),
+}
+
+/// How a tap is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Records that were written.
+    pub written: u64,
+    /// Records that were not.
+    pub missed: u64,
+    /// Their bytes.
+    pub missed_bytes: u64,
+    /// Bytes that wait.
+    pub queued: usize,
+    /// Its file cannot be written now.
+    pub failing: bool,
+}
+
+impl Sink {
+    /// With these settings; opens nothing yet.
+    pub fn new(settings: TapSettings) -> Sink {
+        Sink {
+            settings,
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            thread: Mutex::default(),
+            ended: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            missed_bytes: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+        }
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &TapSettings {
+        &self.settings
+    }
+
+    /// How it is doing.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            written: self.written.load(Ordering::Relaxed),
+            missed: self.missed.load(Ordering::Relaxed),
+            missed_bytes: self.missed_bytes.load(Ordering::Relaxed),
+            queued: self.queue().bytes,
+            failing: self.failing.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Starts its thread, if it has none.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() {
+            let sink = self.clone();
+            let name = format!("tap-{}", self.settings.form.words().0);
+            *thread = Some(std::thread::Builder::new().name(name).spawn(move || {
+                Writer { sink: &sink, scribe: None, missed: Missed::default(), retry: None, told: false }.run();
+                sink.ended.store(true, Ordering::Release);
+            })?);
+        }
+        Ok(())
+    }
+
+    /// Its files were rotated away: opens them anew.
+    pub fn reopen(&self) {
+        self.queue().reopen = true;
+        self.work.notify_one();
+    }
+
+    /// No further record comes: its thread writes what waits, and ends.
+    pub fn close(&self) {
+        self.queue().closed = true;
+        self.work.notify_one();
+    }
+
+    /// Waits until its thread has ended, which a disk that hangs may keep from doing; whether it has.
+    pub fn wait(&self) -> bool {
+        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
+        let start = Instant::now();
+        while !self.ended.load(Ordering::Acquire) {
+            if start.elapsed() > FAREWELL {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        thread.join().is_ok()
+    }
+
+    /// Whether such a record is of use here.
+    pub(super) fn wants(&self, what: &What) -> bool {
+        match what {
+            What::Sent(..) => matches!(self.settings.form, TapForm::Informer | TapForm::Dumper),
+            _ => true,
+        }
+    }
+
+    /// Takes a record, or counts it where there is no room for it. How a session begins and ends is always taken.
+    pub(super) fn push(&self, record: Record) {
+        let weight = weight(&record);
+        let mut queue = self.queue();
+        let must = matches!(record.what, What::Opened | What::Closed(_)) || self.settings.when_full == WhenFull::Wait;
+        if !must && queue.bytes + weight > self.settings.queue {
+            let bytes = bytes(&record);
+            queue.missed.records += 1;
+            queue.missed.bytes += bytes;
+            self.count_missed(1, bytes);
+            return;
+        }
+        let idle = queue.entries.is_empty();
+        if queue.missed.records > 0 {
+            let missed = std::mem::take(&mut queue.missed);
+            queue.entries.push_back(Entry::Missed(missed));
+        }
+        queue.bytes += weight;
+        queue.entries.push_back(Entry::Record(record));
+        drop(queue);
+        if idle {
+            self.work.notify_one();
+        }
+    }
+
+    /// Ready when there is room, or nobody waits for it here.
+    pub(super) fn poll_room(&self, session: u64, cx: &mut Context<'_>) -> Poll<()> {
+        if self.settings.when_full == WhenFull::Drop {
+            return Poll::Ready(());
+        }
+        let mut queue = self.queue();
+        if queue.bytes < self.settings.queue || queue.closed {
+            return Poll::Ready(());
+        }
+        queue.waiting.insert(session, cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_missed(&self, records: u64, bytes: u64) {
+        self.missed.fetch_add(records, Ordering::Relaxed);
+        self.missed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+fn bytes(record: &Record) -> u64 {
+    match &record.what {
+        What::Read(_, chunk) => chunk.len() as u64,
+        _ => 0,
+    }
+}
+
+fn weight(record: &Record) -> usize {
+    match &record.what {
+        What::Read(_, chunk) => RECORD + chunk.size(),
+        _ => RECORD,
+    }
+}
+
+/// The thread.
+struct Writer<'a> {
+    sink: &'a Sink,
+    scribe: Option<Box<dyn Scribe>>,
+    /// What could not be written and is not noted in the file yet.
+    missed: Missed,
+    /// When to try again.
+    retry: Option<Instant>,
+    /// Somebody was told that it does not work.
+    told: bool,
+}
+
+impl Writer<'_> {
+    fn run(mut self) {
+        self.open();
+        let mut batch = Vec::new();
+        loop {
+            let (weight, reopen, last) = self.take(&mut batch);
+            if reopen {
+                self.reopen();
+            }
+            for entry in batch.drain(..) {
+                self.entry(&entry);
+            }
+            self.give_back(weight);
+            if last {
+                self.flush();
+                return;
+            }
+        }
+    }
+
+    /// Waits for something to do; the entries are in `batch` then. Before it waits, everything is flushed.
+    fn take(&mut self, batch: &mut Vec<Entry>) -> (usize, bool, bool) {
+        let sink = self.sink;
+        let mut queue = sink.queue();
+        if queue.entries.is_empty() {
+            drop(queue);
+            self.flush();
+            queue = sink.queue();
+        }
+        while queue.entries.is_empty() && !queue.reopen && !queue.closed {
+            queue = sink.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut weight = 0;
+        while let Some(entry) = queue.entries.pop_front() {
+            if let Entry::Record(record) = &entry {
+                weight += self::weight(record);
+            }
+            batch.push(entry);
+            if weight >= BATCH {
+                break;
+            }
+        }
+        let last = queue.closed && queue.entries.is_empty();
+        (weight, std::mem::take(&mut queue.reopen), last)
+    }
+
+    /// There is room for so much more.
+    fn give_back(&self, weight: usize) {
+        let mut queue = self.sink.queue();
+        queue.bytes -= weight;
+        let woken = if queue.bytes <= self.sink.settings.queue / 2 {
+            std::mem::take(&mut queue.waiting)
+        } else {
+            HashMap::new()
+        };
+        drop(queue);
+        woken.into_values().for_each(Waker::wake);
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Missed(missed) => {
+                self.missed.records += missed.records;
+                self.missed.bytes += missed.bytes;
+            }
+            Entry::Record(record) => {
+                if self.attempt(|scribe| scribe.write(record)) {
+                    self.sink.written.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                self.miss(1, bytes(record));
+            }
+        }
+    }
+
+    fn miss(&mut self, records: u64, bytes: u64) {
+        self.missed.records += records;
+        self.missed.bytes += bytes;
+        self.sink.count_missed(records, bytes);
+    }
+
+    fn flush(&mut self) {
+        if self.scribe.is_some() {
+            self.attempt(|scribe| scribe.flush());
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.retry = None;
+        if self.scribe.is_some() {
+            self.attempt(|scribe| scribe.reopen());
+        }
+    }
+
+    /// Does something that may fail. Where sessions wait, until it is done; else once, and not before its time.
+    fn attempt(&mut self, what: impl Fn(&mut dyn Scribe) -> std::io::Result<()>) -> bool {
+        loop {
+            if self.retry.is_none_or(|retry| retry <= Instant::now()) {
+                match self.once(&what) {
+                    Ok(()) => {
+                        self.works();
+                        return true;
+                    }
+                    Err(error) => self.fails(&error),
+                }
+            }
+            if self.sink.settings.when_full == WhenFull::Drop || !self.pause() {
+                return false;
+            }
+        }
+    }
+
+    fn once(&mut self, what: impl Fn(&mut dyn Scribe) -> std::io::Result<()>) -> std::io::Result<()> {
+        if self.scribe.is_none() {
+            self.scribe = Some(scribe(&self.sink.settings)?);
+        }
+        let scribe = self.scribe.as_mut().expect("it was opened just now");
+        if self.missed.records > 0 {
+            scribe.missed(self.missed.records, self.missed.bytes)?;
+            self.missed = Missed::default();
+        }
+        what(&mut **scribe)
+    }
+
+    fn open(&mut self) {
+        if let Err(error) = self.once(|_| Ok(())) {
+            self.fails(&error);
+        }
+    }
+
+    fn works(&mut self) {
+        self.retry = None;
+        if std::mem::take(&mut self.told) {
+            self.sink.failing.store(false, Ordering::Relaxed);
+            let missed = self.sink.missed.load(Ordering::Relaxed);
+            tracing::info!("{}: is written again; records missed so far: {missed}", self.sink.shown());
+        }
+    }
+
+    fn fails(&mut self, error: &std::io::Error) {
+        self.retry = Some(Instant::now() + RETRY);
+        let forgotten = match (&mut self.scribe, self.sink.settings.when_full) {
+            (Some(scribe), WhenFull::Drop) => scribe.forget(),
+            _ => 0,
+        };
+        if forgotten > 0 {
+            self.sink.written.fetch_sub(forgotten, Ordering::Relaxed);
+            self.miss(forgotten, 0);
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            self.sink.failing.store(true, Ordering::Relaxed);
+            let then = match self.sink.settings.when_full {
+                WhenFull::Drop => "what comes is not recorded",
+                WhenFull::Wait => "its sessions wait",
+            };
+            tracing::error!("{}: {error}; {then} until it can be written, which is tried every 2s", self.sink.shown());
+        }
+    }
+
+    /// Waits for the next try; whether there is one.
+    fn pause(&self) -> bool {
+        let start = Instant::now();
+        let mut queue = self.sink.queue();
+        while !queue.closed && !queue.reopen {
+            let left = RETRY.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            queue = self.sink.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        !queue.closed
+    }
+}
+
+impl Sink {
+    /// What it is, for people.
+    pub fn shown(&self) -> String {
+        let (kind, _) = self.settings.form.words();
+        match &self.settings.path {
+            Some(path) => format!("tap {kind} {}", path.display()),
+            None => format!("tap {kind} to stdout"),
+        }
+    }
+}
