@@ -19,6 +19,7 @@ use crate::session::{self, Gateway, Setup};
 use crate::sys::limits::{self, Budget};
 use crate::sys::systemd::{self, Passed};
 use crate::sys::{listener, origin, pipe, socket};
+use crate::tap;
 use notify::Notify;
 use seats::Seats;
 
@@ -58,6 +59,10 @@ pub fn run(config: Config) -> Result<(), String> {
     if let Some(resolver) = &gateway.resolver {
         resolver.save();
     }
+    gateway.setup().taps().for_each(|sink| sink.close());
+    if !tap::wait() {
+        tracing::warn!("a tap's file takes too long: its last records are lost");
+    }
     outcome?;
     tracing::info!("stopped after serving {}", count(gateway.stats.opened(), "session"));
     Ok(())
@@ -87,6 +92,7 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) ->
     for upstream in &setup.upstreams {
         upstream.keep_probing();
     }
+    start_taps(&setup)?;
     let notify = Notify::new(config.local_port, gateway.clone());
     notify.ready(&listener);
     drop(setup);
@@ -107,6 +113,11 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) ->
     let outcome = stop.drain(accepting, &seats, &notify, || gateway.setup().config.drain_timeout).await;
     reloading.abort();
     outcome
+}
+
+/// Lets the taps write.
+fn start_taps(setup: &Setup) -> Result<(), String> {
+    setup.taps().try_for_each(|sink| sink.start().map_err(|error| format!("{}: {error}", sink.shown())))
 }
 
 /// `1 session`, `2 sessions`.
