@@ -330,6 +330,16 @@ impl Config {
         !self.routes.is_empty() || self.upstreams.iter().any(UpstreamSettings::is_named)
     }
 
+    /// The instance that this is: the name of its file without what is behind the dot.
+    pub fn instance(&self) -> Option<&str> {
+        std::path::Path::new(self.file.as_deref()?).file_stem()?.to_str()
+    }
+
+    /// Whether this is the admin's port; whether the address is this machine's is not asked.
+    pub fn is_admin(&self, addr: SocketAddr) -> bool {
+        matches!(&self.admin, Some(AdminAddr::Tcp(admin)) if admin.port() == addr.port())
+    }
+
     /// Whether there is something in it that must not reach a core dump.
     pub fn has_secrets(&self) -> bool {
         self.upstreams.iter().any(|upstream| upstream.credentials.password.is_some() || !upstream.auth.is_empty())
