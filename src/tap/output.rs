@@ -3,9 +3,10 @@
 //!
 //! A file that was rotated away is noticed and opened anew under its name.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ pub(super) struct Output {
     path: Option<PathBuf>,
     file: File,
     gathered: Vec<u8>,
+    /// Where in it the record begins that is being made.
+    begun: usize,
     records: u64,
     /// The length of the file up to which it is whole; `None` where it has none.
     good: Option<u64>,
@@ -55,7 +58,7 @@ impl Output {
         let status = file.metadata()?;
         let good = (path.is_some() && status.is_file()).then(|| status.len());
         let path = path.map(Path::to_path_buf);
-        Ok(Output { path, file, gathered: Vec::new(), records: 0, good, looked: Instant::now() })
+        Ok(Output { path, file, gathered: Vec::new(), begun: 0, records: 0, good, looked: Instant::now() })
     }
 
     /// The length of the file, with what is gathered.
@@ -65,16 +68,23 @@ impl Output {
 
     /// Room for a record that is made in place, behind those that are gathered; [`added`](Output::added) ends it.
     pub(super) fn room(&mut self) -> &mut Vec<u8> {
+        self.begun = self.gathered.len();
         &mut self.gathered
     }
 
     /// A record was written into [`room`](Output::room).
     ///
     /// # Errors
-    /// Those of write(2); what was gathered is kept.
+    /// Those of write(2); what was gathered before is kept, and this record is not.
     pub(super) fn added(&mut self) -> io::Result<()> {
         self.records += 1;
-        if self.gathered.len() >= GATHER { self.flush() } else { Ok(()) }
+        if self.gathered.len() < GATHER {
+            return Ok(());
+        }
+        self.flush().inspect_err(|_| {
+            self.gathered.truncate(self.begun);
+            self.records -= 1;
+        })
     }
 
     /// A record in pieces, the last of which may be long and is not copied then.
@@ -83,8 +93,9 @@ impl Output {
     /// Those of write(2); the record was not written at all then.
     pub(super) fn record(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
         if head.len() + body.len() < GATHER / 16 {
-            self.gathered.extend_from_slice(head);
-            self.gathered.extend_from_slice(body);
+            let room = self.room();
+            room.extend_from_slice(head);
+            room.extend_from_slice(body);
             return self.added();
         }
         self.look()?;
@@ -143,6 +154,19 @@ impl Output {
         tracing::info!("{}: was moved or deleted; goes on in a new file", path.display());
         self.reopen()
     }
+}
+
+/// Where a tap's file goes: into a folder it gets this name. Folders that are missing are made.
+///
+/// # Errors
+/// Those of mkdir(2).
+pub(super) fn place(path: &Path, name: &str) -> io::Result<PathBuf> {
+    let is_folder = path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir();
+    let file = if is_folder { path.join(name) } else { path.to_path_buf() };
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+    }
+    Ok(file)
 }
 
 /// All pieces, or none of them.
