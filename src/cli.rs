@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and what is said when it cannot be done.
 
+mod cat;
 mod check;
 mod completions;
 mod doctor;
@@ -38,6 +39,7 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
             Err(why) => Err(why),
         },
         Ok(Command::Setup(words)) => return setup::run(words),
+        Ok(Command::Cat(words)) => return cat::run(words),
         Ok(Command::Completions(shell)) => {
             say(&completions::run(shell));
             Ok(())

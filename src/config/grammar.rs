@@ -30,6 +30,8 @@ pub struct Word {
     pub flags: Vec<Flag>,
     /// Whether it takes the file and all settings too.
     pub takes_settings: bool,
+    /// Whether its words are files.
+    pub takes_files: bool,
 }
 
 /// Values that are words; of those of `auth` several may be given.
@@ -70,7 +72,8 @@ pub fn words() -> Vec<Word> {
         about: brief(sub.what),
         actions: sub.action.split('|').filter(|action| !action.is_empty()).collect(),
         flags: sub.flags.iter().map(|&(name, kind)| own(name, kind)).collect(),
-        takes_settings: !matches!(sub.name, "setup" | "completions"),
+        takes_settings: !matches!(sub.name, "setup" | "cat" | "completions"),
+        takes_files: sub.words == "FILE...",
     });
     words.collect()
 }

@@ -1,8 +1,10 @@
 //! Other processes.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -20,4 +22,13 @@ pub fn hang_up(pid: i32) -> io::Result<()> {
 /// It is closed, or there are no descriptors left.
 pub fn stdout() -> io::Result<OwnedFd> {
     Ok(nix::unistd::dup(io::stdout())?)
+}
+
+/// Waits for so long, unless nobody reads stdout any more; whether that is so.
+pub fn stdout_is_gone(within: Duration) -> bool {
+    let stdout = io::stdout();
+    // hang-ups are told unasked
+    let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    let within = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
+    poll(&mut watched, within).is_ok_and(|ready| ready > 0)
 }
