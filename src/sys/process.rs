@@ -1,8 +1,10 @@
 //! Other processes, and what this one uses.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -45,4 +47,13 @@ pub fn usage() -> Usage {
         Some(seconds(usage.user_time()) + seconds(usage.system_time()))
     };
     Usage { resident: resident(), cpu: cpu() }
+}
+
+/// Waits for so long, unless nobody reads stdout any more; whether that is so.
+pub fn stdout_is_gone(within: Duration) -> bool {
+    let stdout = io::stdout();
+    // hang-ups are told unasked
+    let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    let within = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
+    poll(&mut watched, within).is_ok_and(|ready| ready > 0)
 }
