@@ -1,6 +1,8 @@
 //! How traffic is written down and read again: facts of a session, and one file per format. Pure: bytes in, bytes
 //! out, no clock, no file.
 
+pub mod pcapng;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
