@@ -6,6 +6,7 @@ pub mod gss;
 pub mod interfaces;
 pub mod limits;
 pub mod listener;
+pub mod lock;
 pub mod origin;
 pub mod pipe;
 pub mod process;

@@ -53,6 +53,15 @@ impl Output {
         Output::of(Some(path), file)
     }
 
+    /// Of a file that is open, and stays the one that is written whatever becomes of its name.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub(super) fn held(file: File) -> io::Result<Output> {
+        let status = file.metadata()?;
+        Ok(Output { good: status.is_file().then_some(status.len()), ..Output::of(None, file)? })
+    }
+
     fn of(path: Option<&Path>, file: File) -> io::Result<Output> {
         let status = file.metadata()?;
         let good = (path.is_some() && status.is_file()).then(|| status.len());
@@ -69,6 +78,16 @@ impl Output {
     pub(super) fn room(&mut self) -> &mut Vec<u8> {
         self.gathered.truncate(self.whole);
         &mut self.gathered
+    }
+
+    /// Whether so much is gathered that it should be handed on before there is more.
+    pub(super) fn is_full(&self) -> bool {
+        self.gathered.len() >= GATHER
+    }
+
+    /// A record was written into [`room`](Output::room), for whoever looks at [`is_full`](Output::is_full) before.
+    pub(super) fn noted(&mut self) {
+        self.records += 1;
     }
 
     /// A record was written into [`room`](Output::room).
