@@ -18,6 +18,7 @@ mod secret;
 mod settings;
 mod shown;
 mod taps;
+mod top;
 mod upstreams;
 mod values;
 
@@ -36,6 +37,7 @@ pub use rules::{Mode, Rules, words as rules_words};
 pub use secret::Secret;
 pub use shown::{route_shown, shown, via};
 pub use taps::{TapForm, TapSettings, WhenFull};
+pub use top::{Top, admin_of};
 pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
 
 /// What to do.
@@ -55,6 +57,8 @@ pub enum Command {
     Doctor(Box<Config>, Doctor),
     /// Set an instance up, or take it back, as these words say.
     Setup(Vec<String>),
+    /// Look at a running daemon.
+    Top(Top),
     /// Print what completes commands in a shell.
     Completions(Shell),
     /// Print the version.

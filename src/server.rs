@@ -20,6 +20,7 @@ use crate::session::{self, Gateway, Setup};
 use crate::sys::limits::{self, Budget};
 use crate::sys::systemd::{self, Passed};
 use crate::sys::{listener, origin, pipe, socket};
+use crate::tap;
 use notify::Notify;
 use pulse::Finger;
 use seats::Seats;
@@ -60,6 +61,10 @@ pub fn run(config: Config) -> Result<(), String> {
     if let Some(resolver) = &gateway.resolver {
         resolver.save();
     }
+    gateway.setup().taps().for_each(|sink| sink.close());
+    if !tap::wait() {
+        tracing::warn!("a tap's file takes too long: its last records are lost");
+    }
     outcome?;
     tracing::info!("stopped after serving {}", count(gateway.stats.opened(), "session"));
     Ok(())
@@ -90,6 +95,7 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) ->
     for upstream in &setup.upstreams {
         upstream.keep_probing();
     }
+    start_taps(&setup)?;
     let notify = Notify::new(config.local_port, gateway.clone());
     notify.ready(&listener);
     drop(setup);
@@ -119,6 +125,11 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) ->
         let _ = admin.await;
     }
     outcome
+}
+
+/// Lets the taps write.
+fn start_taps(setup: &Setup) -> Result<(), String> {
+    setup.taps().try_for_each(|sink| sink.start().map_err(|error| format!("{}: {error}", sink.shown())))
 }
 
 /// What the admin tells of.

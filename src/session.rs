@@ -6,6 +6,7 @@
 mod mirror;
 mod report;
 mod setup;
+mod taps;
 mod tunnel;
 mod way;
 
@@ -22,6 +23,7 @@ use crate::close::{By, Close, End, Stage};
 use crate::config::{Capture, Config, PlainHttp, Via};
 use crate::dns::Stands;
 use crate::flow::Flow;
+use crate::format::Dir;
 use crate::refuse::refuse;
 use crate::relay::Limits;
 use crate::sniff::{self, Prefix};
@@ -145,7 +147,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     let setup = report.setup.clone();
     let config = &setup.config;
     let gateway = report.gateway.clone();
-    let (flow, mirrored) = (&mut report.flow, &mut report.mirrored);
+    let (flow, mirrored, tapped) = (&mut report.flow, &mut report.mirrored, &mut report.tapped);
     let origin = flow.origin.expect("start() has found it");
     let mut prefix = Prefix::new(config.sniff_max_bytes);
     let likely = setup.routes.decide(flow.client.ip(), origin, flow.meant());
@@ -269,11 +271,16 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         Ok(Ok(Way::Opened(stream, opened))) => {
             flow.status = opened.status;
             flow.reach(Stage::Relay);
+            *tapped = setup.taps.open(flow, Some(stream.tcp()), config.local_port);
+            if let Some(tapped) = tapped {
+                tapped.copied(Dir::Up, &prefix.bytes);
+            }
             let early = Early { up: prefix.bytes, ended: prefix.ended, down: opened.surplus, ..Early::default() };
-            return Ok(join(client, stream, early));
+            return Ok(join(client, stream, early, tapped.clone()));
         }
         Ok(Ok(Way::Proxy(link))) => {
             flow.reach(Stage::Relay);
+            *tapped = setup.taps.open(flow, Some(link.stream.tcp()), config.local_port);
             return Ok(Tunnel::Requests(Box::new(Requests { client, prefix, link: *link, via: decision.via })));
         }
         Ok(Ok(Way::Origin(_))) => unreachable!("it was opened above"),

@@ -136,7 +136,7 @@ impl Scrape {
 
     fn taps(&self, told: &mut Told<'_>) -> fmt::Result {
         let setup = self.0.gateway.setup();
-        let taps: Vec<_> = (setup.taps().iter().enumerate())
+        let taps: Vec<_> = (setup.taps().enumerate())
             .map(|(number, sink)| {
                 let (kind, format) = sink.settings().form.words();
                 let labels =

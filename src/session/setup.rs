@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::mirror::Mirror;
+use super::taps::Taps;
 use crate::config::{Config, Via};
 use crate::dns::Resolver;
 use crate::route::{Routes, Verifier};
@@ -38,6 +39,7 @@ pub struct Setup {
     /// The upstreams, in the order of the settings.
     pub upstreams: Vec<Arc<Upstream>>,
     pub(super) routes: Routes,
+    pub(super) taps: Taps,
     goes_direct: bool,
     pub(super) direct: Dialler,
     pub(super) verifier: Arc<Verifier>,
@@ -104,6 +106,7 @@ impl Setup {
         let default = Via::Upstream(config.default_upstream);
         Ok(Setup {
             routes: Routes::new(&config.routes, default, config.verify_name),
+            taps: Taps::new(&config, old.map(|old| &old.taps)),
             goes_direct: config.routes.iter().any(|route| route.via == Via::Direct),
             direct: Dialler::new(&config, &config.source),
             verifier: old.map_or_else(Arc::default, |old| old.verifier.clone()),
@@ -112,9 +115,9 @@ impl Setup {
         })
     }
 
-    /// The taps, in the order of the settings.
-    pub fn taps(&self) -> &[Arc<Sink>] {
-        &[]
+    /// The taps, to be started before the first session.
+    pub fn taps(&self) -> impl Iterator<Item = &Arc<Sink>> {
+        self.taps.sinks()
     }
 
     /// Whether a session may go to its origin without a proxy.
