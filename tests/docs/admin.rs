@@ -10,6 +10,7 @@ use super::examples::Examples;
 use super::lab::support::daemon::Daemon;
 use super::lab::support::journal::SessionLine;
 use super::scene::Scene;
+use super::viewer::SHARED;
 use super::{Folder, PROGRAM, SITE, output, said, succeeds};
 
 const UNITS: &str = "deploy/systemd";
@@ -44,7 +45,9 @@ pub(super) struct Instance {
 impl Admin {
     pub(super) fn new(examples: Examples, scripts: Vec<String>) -> Admin {
         let root = Folder::new();
-        for folder in ["usr/bin", "usr/sbin", "etc/systemd/system", "etc/handyproxy", "etc/init.d", "root"] {
+        for folder in
+            ["usr/bin", "usr/sbin", "etc/systemd/system", "etc/handyproxy", "etc/init.d", "etc/prometheus", "root"]
+        {
             fs::create_dir_all(root.0.join(folder)).expect("our own folder");
         }
         Admin { scene: Scene::new(examples), scripts, root, running: Vec::new(), shown: String::new(), count: 0 }
@@ -290,6 +293,7 @@ impl Admin {
                 "handyproxy" => "nogroup".to_owned(),
                 "/dev/null" => "/dev/null".to_owned(),
                 word if word.starts_with("target/") => PROGRAM.to_owned(),
+                word if word.starts_with(SHARED) => word.replace(SHARED, "deploy/"),
                 word if word.starts_with('/') => self.below(word).to_string_lossy().into_owned(),
                 word => word.to_owned(),
             })

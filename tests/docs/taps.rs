@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use handyproxy::config::TapForm;
+use serde_json::Value;
 
 use super::admin::Admin;
 use super::examples::Examples;
@@ -106,23 +107,35 @@ fn the_page_has_every_metric_and_its_labels_and_no_other() {
     assert_eq!(documented, scraped());
 }
 
-/// What a daemon with everything switched on tells, after a session that came to something and one that did not.
-fn scraped() -> BTreeMap<String, BTreeSet<String>> {
+/// A daemon with everything switched on, after a session that came to something and one that did not, while a third is
+/// open.
+fn asked(path: &str) -> String {
     let net = Topology::new();
     net.redirect();
     let upstream = net.upstream.listen(UPSTREAM);
     let flags = "-sniff-timeout 1s -dns 127.0.0.1:5353 -tap flow:/dev/null -admin 127.0.0.1:9843 -upstream-proxy";
     let daemon = Launch::new(&format!("{flags} {UPSTREAM}")).start(&net.gateway);
-    for answer in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 403 No\r\n\r\n"] {
+    let mut open = Vec::new();
+    for answer in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 403 No\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\nhello"] {
         let mut client = net.client.connect(SocketAddr::new(V4, 443));
         client.send(Hello::to(SITE).bytes());
         let mut wire = upstream.accept_asked();
         wire.expect_connect(&format!("{SITE}:443"));
         wire.reply(answer);
+        if answer.ends_with("hello") {
+            client.expect("hello");
+            open.push((client, wire));
+            continue;
+        }
         drop(wire);
         daemon.refusal_of(&mut client);
     }
-    let told = net.gateway.run("curl -sf http://127.0.0.1:9843/metrics");
+    net.gateway.run(&format!("curl -sf http://127.0.0.1:9843{path}"))
+}
+
+/// Each family, and its labels.
+fn scraped() -> BTreeMap<String, BTreeSet<String>> {
+    let told = asked("/metrics");
     let mut families = BTreeMap::new();
     for line in told.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').expect("a name and a type");
@@ -145,6 +158,36 @@ fn scraped() -> BTreeMap<String, BTreeSet<String>> {
     }
     assert!(families.len() > 20, "{told}");
     families
+}
+
+/// What is shown of /sessions has the keys of the program.
+#[test]
+fn the_page_has_the_keys_of_a_session() {
+    let pictures = Page::read(ADMIN).pictures();
+    let shown = pictures.iter().find(|picture| picture.starts_with("{\"version\"")).expect("an answer");
+    let shown: Value = serde_json::from_str(shown).expect("JSON");
+    let told: Value = serde_json::from_str(&asked("/sessions")).expect("JSON");
+    for path in ["", "/open/0", "/ended/0", "/totals", "/upstreams/0", "/limits"] {
+        let [shown, told] = [&shown, &told].map(|value| {
+            let object = value.pointer(path).and_then(Value::as_object).unwrap_or_else(|| panic!("{path} in {value}"));
+            object.keys().cloned().collect::<Vec<_>>()
+        });
+        assert_eq!(shown, told, "{path:?}");
+    }
+    let labels = told["totals"]["ended"].as_object().expect("labels");
+    for label in shown["totals"]["ended"].as_object().expect("labels").keys() {
+        assert!(labels.contains_key(label), "{label}");
+    }
+}
+
+/// What the page shows for prometheus.yml is what the package brings.
+#[test]
+fn the_page_has_what_prometheus_is_to_scrape() {
+    let example = fs::read_to_string("deploy/prometheus/scrape-example.yml").expect("an example");
+    let example: String =
+        example.lines().filter(|line| !line.starts_with('#')).map(|line| line.to_owned() + "\n").collect();
+    assert!(Page::read(ADMIN).pictures().contains(&example), "{example}");
+    assert!(Path::new("deploy/grafana/handyproxy.json").is_file());
 }
 
 #[test]

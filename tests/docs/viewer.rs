@@ -12,7 +12,7 @@ use super::lab::support::eventually;
 use super::{Folder, SITE, said};
 
 /// Where the package puts files of deploy/.
-const SHARED: &str = "/usr/share/handyproxy/";
+pub(super) const SHARED: &str = "/usr/share/handyproxy/";
 const LOGS: &str = "deploy/logrotate/handyproxy";
 /// Where the site is.
 const AT: &str = "203.0.113.10:80";
