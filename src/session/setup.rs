@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::access::Access;
 use super::mirror::Mirror;
 use crate::config::{Config, Via};
 use crate::dns::Resolver;
@@ -21,6 +22,8 @@ pub struct Gateway {
     pub resolver: Option<Arc<Resolver>>,
     /// The counters.
     pub stats: Stats,
+    /// Where the line of each session goes.
+    pub access: Access,
     /// Lines about connections that should not be here.
     pub(super) gate: Gate,
     /// Lines about ports that are all taken.
@@ -49,6 +52,7 @@ impl Gateway {
             setup: RwLock::new(Arc::new(setup)),
             mirror: Arc::default(),
             stats: Stats::default(),
+            access: Access::default(),
             gate: Gate::default(),
             ports: Gate::default(),
         }
