@@ -112,7 +112,7 @@ fn a_proxy_that_fails_when_asked_is_passed_over_within_the_session() {
             up.expect_connect(TARGET);
             (row.fails)(up);
             let client = serves(&scene.upstream, client);
-            scene.gateway.session_of(&client).expect("end=done via=corp upstream=10.2.0.2:3128 status=200");
+            scene.gateway.session_of(&client).expect("end=done via=corp upstream=10.2.0.2:3128 status=200 retries=1");
         },
     );
 }
