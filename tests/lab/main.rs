@@ -27,6 +27,7 @@ mod silence;
 mod socks;
 mod sources;
 mod stall;
+mod taps;
 mod timers;
 mod tproxy;
 mod tunnel;
