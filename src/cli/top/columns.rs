@@ -1,7 +1,7 @@
 //! Which columns fit, how wide they are, and what is in them. Widths depend on the terminal alone, and so stay.
 
 use super::facts::{Rate, Session, Snapshot};
-use super::table::{Column, Fact, Group};
+use super::table::{Column, Fact, Group, host};
 use super::text::{amount, middle, span};
 use super::view::weight;
 use crate::close::Weight;
@@ -78,6 +78,7 @@ pub(super) fn of_session(fact: Fact, session: &Session, snapshot: &Snapshot, wid
         Fact::Client if session.client.len() > usize::from(width) => session.client_host(),
         Fact::Client => session.client.clone(),
         Fact::Name => session.place().to_owned(),
+        Fact::Via if session.way().len() > usize::from(width) => host(session.way()).to_owned(),
         Fact::Via => session.way().to_owned(),
         Fact::Stage => session.stage.clone(),
         Fact::Age => span(snapshot.now - session.started),
