@@ -247,3 +247,7 @@ fn beside(path: &Path, is_half: bool, line: &[u8]) -> io::Result<()> {
     let file = OpenOptions::new().create(true).append(true).mode(0o640).open(name);
     file?.write_all(line)
 }
+
+#[cfg(test)]
+#[path = "dump_tests.rs"]
+mod tests;

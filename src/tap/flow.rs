@@ -144,3 +144,7 @@ fn heading(out: &mut Vec<u8>, at: u64) -> io::Result<()> {
     // Sat, 21 Nov 2026 12:45:35 GMT
     writeln!(out, "# {}, times are UTC", date.get(..16).unwrap_or(&date))
 }
+
+#[cfg(test)]
+#[path = "flow_tests.rs"]
+mod tests;

@@ -198,8 +198,9 @@ pub(super) fn write(file: &mut File, pieces: &[&[u8]], good: &mut Option<u64>) -
             }
             Err(error) => {
                 if let (Some(good), true) = (*good, left < total) {
-                    // a torn record would spoil the ones behind it
-                    let _ = file.set_len(good);
+                    // a torn record would spoil the ones behind it; what somebody else wrote there stays
+                    let ours = file.metadata().is_ok_and(|it| it.len() == good + (total - left) as u64);
+                    let _ = ours.then(|| file.set_len(good));
                 }
                 return Err(error);
             }
