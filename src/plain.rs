@@ -73,7 +73,7 @@ pub enum Outcome {
 /// Serves a client to its end. `prefix` was read of it before, `ended` says that it has ended its side. When
 /// dropped, both connections are closed, within a message if need be.
 pub async fn exchange(client: Client, prefix: Vec<u8>, ended: bool, way: Way<'_>, flow: &mut Flow) -> Outcome {
-    flow.stage = Stage::Relay;
+    flow.reach(Stage::Relay);
     let Way { upstream, link, origin, by_name, accepts, limits, dial_timeout } = way;
     client.said(&prefix);
     let talk = Talk::new(client, link, Lane::new(prefix, ended), limits, flow);

@@ -110,8 +110,7 @@ impl<P: Pair> Tunnel<P> {
     pub async fn run(&mut self, limits: Limits, flow: &mut Flow) -> Close {
         poll_fn(|cx| {
             let polled = self.poll(limits, cx);
-            flow.up = self.pair.course(By::Client).moved;
-            flow.down = self.pair.course(By::Upstream).moved;
+            flow.moved(self.pair.course(By::Client).moved, self.pair.course(By::Upstream).moved);
             flow.chunks = [By::Client, By::Upstream].map(|side| self.pair.course(side).chunks);
             polled
         })

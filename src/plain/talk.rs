@@ -264,8 +264,7 @@ impl<'f> Talk<'f> {
 
     /// Keeps the books, and the time.
     fn counted<T>(&mut self, polled: Poll<Result<T, Trouble>>, cx: &mut Context<'_>) -> Poll<Result<T, Trouble>> {
-        self.flow.up = self.up.moved;
-        self.flow.down = self.down.moved;
+        self.flow.moved(self.up.moved, self.down.moved);
         self.flow.chunks = [self.up.chunks, self.down.chunks];
         if polled.is_ready() {
             return polled;

@@ -106,6 +106,10 @@ fn keep(old: &Config, new: &mut Config) {
         tracing::warn!("reload: -capture needs a restart, it stays as it was");
         new.capture = old.capture;
     }
+    if old.admin != new.admin {
+        tracing::warn!("reload: -admin needs a restart, it stays as it was");
+        new.admin.clone_from(&old.admin);
+    }
     match (&old.dns, &mut new.dns) {
         (Some(old), Some(new)) if !is_same_resolver(old, new) => {
             tracing::warn!("reload: -dns, -dns-pool, -dns-pool6 and -dns-state need a restart, they stay as they were");

@@ -35,8 +35,11 @@ pub(super) struct Report {
 
 impl Report {
     /// Opens the file.
-    pub(super) fn new(gateway: Arc<Gateway>, flow: Flow, seat: OwnedSemaphorePermit) -> Report {
+    pub(super) fn new(gateway: Arc<Gateway>, mut flow: Flow, seat: OwnedSemaphorePermit) -> Report {
         gateway.stats.open();
+        if let Some(watch) = &gateway.watch {
+            watch.live.open(&mut flow);
+        }
         let setup = gateway.setup();
         Report { setup, gateway, flow, mirrored: None, held: None, tapped: None, close: None, _seat: seat }
     }
@@ -45,15 +48,28 @@ impl Report {
     pub(super) fn close(mut self, close: Close) {
         self.close = Some(close);
     }
+
+    /// The name of the upstream that it was led to, or `direct`, or `reject`.
+    fn upstream(&self) -> &str {
+        let led = self.flow.led.as_ref().map(|led| &*led.via);
+        led.unwrap_or_else(|| self.setup.upstreams[self.setup.config.default_upstream].name())
+    }
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
         let close = self.close.take().unwrap_or_else(|| {
-            let end = if std::thread::panicking() { End::Panic } else { End::Drained };
+            let end = match () {
+                () if std::thread::panicking() => End::Panic,
+                () if self.flow.is_killed() => End::Killed,
+                () => End::Drained,
+            };
             Close::new(end, By::Us)
         });
         self.gateway.stats.close(close.end);
+        if let Some(watch) = &self.gateway.watch {
+            watch.close(&self.flow, &close, self.upstream());
+        }
         if let (Some(number), Some(resolver)) = (self.held, &self.gateway.resolver) {
             resolver.let_go(number.get());
         }

@@ -9,7 +9,7 @@ use super::taps::Taps;
 use crate::config::{Config, Via};
 use crate::dns::Resolver;
 use crate::route::{Routes, Verifier};
-use crate::stats::{Gate, Pass, Stats};
+use crate::stats::{Gate, Pass, Stats, Watch};
 use crate::sys::limits;
 use crate::tap::Sink;
 use crate::upstream::{Dialler, Upstream};
@@ -23,6 +23,8 @@ pub struct Gateway {
     pub resolver: Option<Arc<Resolver>>,
     /// The counters.
     pub stats: Stats,
+    /// What the admin tells of sessions; `None`: there is no admin.
+    pub watch: Option<Watch>,
     /// Lines about connections that should not be here.
     pub(super) gate: Gate,
     /// Lines about ports that are all taken.
@@ -48,6 +50,7 @@ impl Gateway {
     pub fn new(setup: Setup) -> Gateway {
         let config = &setup.config;
         Gateway {
+            watch: config.admin.as_ref().map(|_| Watch::default()),
             resolver: config.dns.as_ref().map(|settings| Arc::new(Resolver::new(settings, config.mark))),
             setup: RwLock::new(Arc::new(setup)),
             mirror: Arc::default(),

@@ -449,3 +449,7 @@ impl Writer<'_> {
         !queue.closed
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;
