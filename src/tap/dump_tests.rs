@@ -422,6 +422,14 @@ enum Step {
     Closed(By),
 }
 
+/// A session that goes on.
+struct Talk {
+    session: Session,
+    /// What was read: up, down, and both in their order.
+    bytes: [Vec<u8>; 3],
+    ended: [bool; 2],
+}
+
 fn steps() -> impl Strategy<Value = Vec<(u8, Step)>> {
     let dir = prop_oneof![Just(Dir::Up), Just(Dir::Down)];
     // bytes that look like what stands between them
@@ -448,19 +456,17 @@ proptest! {
         for form in FORMS {
             let folder = Folder::new();
             let mut dump = dump(form, &folder);
-            // number, its file, what was read, which directions have ended
-            let mut open: BTreeMap<u8, (Session, [Vec<u8>; 3], [bool; 2])> = BTreeMap::new();
+            let mut open: BTreeMap<u8, Talk> = BTreeMap::new();
             let mut wanted: Vec<[Vec<u8>; 3]> = Vec::new();
             let mut next = 0;
             let closing = (0..5).map(|slot| (slot, Step::Closed(By::Us)));
             for (slot, step) in steps.iter().cloned().chain(closing) {
-                if !open.contains_key(&slot) {
+                let Talk { session, bytes, ended } = open.entry(slot).or_insert_with(|| {
                     next += 1;
                     let session = Session::new(next, 40_000 + u16::from(slot));
                     session.tell(&mut dump, What::Opened);
-                    open.insert(slot, (session, Default::default(), [false; 2]));
-                }
-                let (session, bytes, ended) = open.get_mut(&slot).expect("it was opened");
+                    Talk { session, bytes: Default::default(), ended: [false; 2] }
+                });
                 match step {
                     Step::Read(dir, chunk) if !ended[dir as usize] => {
                         session.tell(&mut dump, read(dir, &chunk));
@@ -474,7 +480,7 @@ proptest! {
                     }
                     Step::Closed(by) => {
                         session.tell(&mut dump, closed(End::Done, by));
-                        wanted.extend(open.remove(&slot).map(|(_, bytes, _)| bytes));
+                        wanted.extend(open.remove(&slot).map(|talk| talk.bytes));
                     }
                     _ => {}
                 }

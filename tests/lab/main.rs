@@ -26,6 +26,8 @@ mod silence;
 mod socks;
 mod sources;
 mod stall;
+mod taps_dump;
+mod taps_flow;
 mod timers;
 mod tproxy;
 mod tunnel;
