@@ -247,7 +247,7 @@ fn a_file_is_not_found_through_a_link_that_somebody_put_there() {
     let nowhere = folder.path("nowhere");
     std::os::unix::fs::symlink(folder.path("missing/too"), &nowhere).expect("a link");
     for form in [TapForm::Dumper, TapForm::Raw] {
-        let names = Names::new(&nowhere, false);
+        let names = Names::in_folder(&nowhere);
         let mut dump = Dump { names, ..self::dump(form, &folder) };
         assert!(dump.write(&Session::new(1, 47770).record(What::Opened)).is_err(), "{form:?}");
     }

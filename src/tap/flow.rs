@@ -103,7 +103,12 @@ impl Scribe for Flow {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        self.output.reopen()
+        self.output.reopen()?;
+        // a file of its own says of which day it is
+        if let Lines::Readable { day, .. } = &mut self.lines {
+            *day = None;
+        }
+        Ok(())
     }
 }
 

@@ -110,14 +110,17 @@ fn a_file_is_written_on_or_emptied() {
 }
 
 #[test]
-fn a_file_that_was_rotated_is_opened_anew() {
-    let folder = Folder::new();
-    let mut flow = flow(TapForm::Informer, &folder, "file");
-    all(&mut flow, &Session::new(1, 47770));
-    fs::rename(folder.path("file"), folder.path("file.1")).expect("a file");
-    flow.reopen().expect("a file");
-    all(&mut flow, &Session::new(1, 47770));
-    assert_eq!(folder.read("file"), folder.read("file.1"));
+fn a_file_that_was_rotated_is_opened_anew_and_says_its_day() {
+    for form in [TapForm::Informer, TapForm::Flow] {
+        let folder = Folder::new();
+        let mut flow = flow(form, &folder, "file");
+        all(&mut flow, &Session::new(1, 47770));
+        fs::rename(folder.path("file"), folder.path("file.1")).expect("a file");
+        flow.reopen().expect("a file");
+        all(&mut flow, &Session::new(1, 47770));
+        assert!(!folder.read("file").is_empty());
+        assert_eq!(folder.read("file"), folder.read("file.1"));
+    }
 }
 
 #[test]
