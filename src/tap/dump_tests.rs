@@ -38,7 +38,7 @@ fn taken_apart(file: &[u8]) -> [Vec<u8>; 2] {
         let length = line.iter().position(|&b| b == b'\n').expect("a whole line");
         let (line, behind) = (std::str::from_utf8(&line[..length]).expect("text"), &line[length + 1..]);
         rest = behind;
-        if line.starts_with('[') {
+        if line.ends_with(" are missing here]") {
             continue;
         }
         let (client, forward) = line.split_once("[18000 PROXY 34408]").expect("the ports");

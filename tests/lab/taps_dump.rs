@@ -1,7 +1,7 @@
 //! The dump taps on real tunnels: every byte of every session in a file of its own.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -54,6 +54,10 @@ fn taken_apart(file: &[u8]) -> ([Vec<u8>; 2], Vec<String>) {
         let length = line.iter().position(|&b| b == b'\n').expect("a whole line");
         let text = String::from_utf8(line[..length].to_vec()).expect("text between the bytes");
         rest = &line[length + 1..];
+        if text.ends_with(" are missing here]") {
+            lines.push(text);
+            continue;
+        }
         let (client, forward) = text.split_once(" PROXY ").expect("a status line");
         let dir = if client.contains(">> [") { 0 } else { 1 };
         if dir == 0 || forward.contains(" <<*-") {
@@ -158,15 +162,22 @@ fn a_killed_daemon_leaves_all_that_was_said() {
     assert_eq!(folder.names().len(), 8);
 }
 
-#[test]
-fn a_full_disk_costs_the_dump_and_not_the_session() {
-    let folder = Folder::new();
+/// A gateway that dumps into a folder of 256 KiB, and that folder as others see it.
+fn small(folder: &Folder, form: &str) -> (Scene, PathBuf) {
     let script = folder.write("small", "mount -t tmpfs -o size=256k tmpfs \"$1\" || exit 1\nshift\nexec \"$@\"\n");
     let dumps = format!("{}/dumps", folder.path());
     fs::create_dir(&dumps).expect("our own folder");
-    let flags = format!("-upstream-proxy {UPSTREAM} -tap dump/raw:{dumps}");
+    let flags = format!("-upstream-proxy {UPSTREAM} -tap {form}:{dumps}");
     let scene = Scene::with(Launch::new(&flags).wrapped(&format!("unshare -m sh {script} {dumps}")));
-    let (mut client, mut up) = scene.tunnel_to(V4);
+    let inside = PathBuf::from(format!("/proc/{}/root{dumps}", scene.gateway.pid()));
+    (scene, inside)
+}
+
+#[test]
+fn a_full_disk_costs_the_dump_and_not_the_session() {
+    let folder = Folder::new();
+    let (scene, dumps) = small(&folder, "dump/raw");
+    let (mut client, mut up) = scene.tunnel();
     let port = client.socket().local_addr().expect("a connected socket").port();
     carry(&mut client, &mut up, MB);
     scene.gateway.log.wait_for("what comes is not recorded");
@@ -176,8 +187,39 @@ fn a_full_disk_costs_the_dump_and_not_the_session() {
     up.expect_end(Ending::Fin);
     up.fin();
     scene.gateway.session_of(&client).expect("end=done");
-    let inside = format!("/proc/{}/root{dumps}", scene.gateway.pid());
-    let file = fs::read(Path::new(&inside).join(format!("10.1.0.2_{port}-203.0.113.9_22-1.up"))).expect("a dump");
+    let file = fs::read(dumps.join(format!("10.1.0.2_{port}-203.0.113.9_22-1.up"))).expect("a dump");
     let sent = [b"?".to_vec(), carried(MB)].concat();
     assert!(!file.is_empty() && sent.starts_with(&file), "{} bytes that were not sent in this order", file.len());
+}
+
+#[test]
+fn what_a_full_disk_cost_is_noted_when_there_is_room_again() {
+    let folder = Folder::new();
+    let (scene, dumps) = small(&folder, "dump");
+    fs::write(dumps.join("filler"), vec![b'x'; 128 << 10]).expect("room for it");
+    let (mut client, mut up) = scene.tunnel();
+    carry(&mut client, &mut up, MB);
+    scene.gateway.log.wait_for("what comes is not recorded");
+    fs::remove_file(dumps.join("filler")).expect("our own file");
+    // it is tried again every two seconds, when there is something to write
+    eventually(|| {
+        client.send("more");
+        up.expect("more");
+        std::thread::sleep(Duration::from_millis(100));
+        let written = scene.gateway.log.count("is written again");
+        if written > 0 { Ok(()) } else { Err("it is not written again".to_owned()) }
+    });
+    client.fin();
+    up.expect_end(Ending::Fin);
+    up.fin();
+    client.expect_end(Ending::Fin);
+    let file = ending(&format!("{}/port_{PORT}_000000001.dmp", dumps.display()), b"END.");
+    let ([up, down], lines) = taken_apart(&file);
+    let sent = [b"?".to_vec(), carried(MB)].concat();
+    let kept = up.len() - up.rsplit(|b| !b"more".contains(b)).next().map_or(0, <[u8]>::len);
+    assert!(kept > 1 && kept < MB && sent.starts_with(&up[..kept]), "{kept} bytes that were not sent in this order");
+    assert!(up.ends_with(b"more") && down == b"!");
+    let notes: Vec<_> = lines.iter().filter(|line| line.starts_with('[')).collect();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].ends_with(" bytes are missing here]") && !notes[0].starts_with("[up to"), "{notes:?}");
 }
