@@ -28,6 +28,8 @@ mod socks;
 mod sources;
 mod stall;
 mod taps;
+mod taps_dump;
+mod taps_flow;
 mod timers;
 mod tproxy;
 mod tunnel;
