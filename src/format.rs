@@ -1,7 +1,9 @@
 //! How traffic is written down and read again: facts of a session, and one file per format. Pure: bytes in, bytes
 //! out, no clock, no file.
 
+pub mod informer;
 pub mod pcapng;
+pub mod readable;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use super::file::{File, Key, Section};
 use super::settings::SETTINGS;
 use super::values::parts;
-use super::{Capture, Config, DialBy, DnsSettings, Mistake, Mode, Place, Route, Via};
+use super::{AdminAddr, Capture, Config, DialBy, DnsSettings, Mistake, Mode, Place, Route, Via};
 use crate::pattern::Pattern;
 pub(super) use route::KEYS as ROUTE_KEYS;
 pub(super) use rules::KEYS as RULES_KEYS;
@@ -162,6 +162,7 @@ impl Draft {
             }
         }
         self.check_rules();
+        self.check_admin();
         self.finish_dns();
         if self.mistakes.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
     }
@@ -176,6 +177,18 @@ impl Draft {
         if self.config.capture == Capture::Tproxy && self.config.mark & 0xffff == TPROXY_MARK {
             let mark = self.config.mark;
             self.wrong("mark".to_owned(), format!("{mark:#x} is what the rules of capture = \"tproxy\" mean by it"));
+        }
+    }
+
+    /// There is no password: who reaches the admin is asked nothing.
+    fn check_admin(&mut self) {
+        let Some(AdminAddr::Tcp(addr)) = self.config.admin else { return };
+        let given = mistake_at(&self.place("admin"), "admin");
+        if !self.config.admin_remote && !addr.ip().to_canonical().is_loopback() {
+            let why = format!("{addr} is not loopback, and there is no password: admin-remote = true allows it");
+            self.wrong(given, why);
+        } else if addr.port() == self.config.local_port {
+            self.wrong(given, format!("{addr} is local-port: give the admin a port of its own"));
         }
     }
 

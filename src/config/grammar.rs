@@ -70,12 +70,16 @@ pub fn words() -> Vec<Word> {
         about: brief(sub.what),
         actions: sub.action.split('|').filter(|action| !action.is_empty()).collect(),
         flags: sub.flags.iter().map(|&(name, kind)| own(name, kind)).collect(),
-        takes_settings: !matches!(sub.name, "setup" | "completions"),
+        takes_settings: !matches!(sub.name, "setup" | "top" | "completions"),
     });
     words.collect()
 }
 
 fn own(name: &'static str, kind: Kind) -> Flag {
+    // one that takes no settings may yet have some of them
+    if let Some(flag) = settings().into_iter().find(|flag| flag.name == name) {
+        return flag;
+    }
     Flag::new(name, if kind == Kind::Switch { "" } else { "VALUE" }, "")
 }
 

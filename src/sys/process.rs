@@ -1,4 +1,4 @@
-//! Other processes.
+//! Other processes, and what this one uses.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,4 +20,29 @@ pub fn hang_up(pid: i32) -> io::Result<()> {
 /// It is closed, or there are no descriptors left.
 pub fn stdout() -> io::Result<OwnedFd> {
     Ok(nix::unistd::dup(io::stdout())?)
+}
+
+/// What this process uses; `None`: the kernel does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Memory, in bytes.
+    pub resident: Option<u64>,
+    /// Processor time so far, in seconds.
+    pub cpu: Option<f64>,
+}
+
+/// What this process uses now (man 5 proc).
+pub fn usage() -> Usage {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let kib: u64 =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()?;
+        Some(kib * 1024)
+    };
+    let cpu = || {
+        let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).ok()?;
+        let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        Some(seconds(usage.user_time()) + seconds(usage.system_time()))
+    };
+    Usage { resident: resident(), cpu: cpu() }
 }
