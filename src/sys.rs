@@ -4,6 +4,7 @@
 pub mod datagram;
 pub mod gss;
 pub mod interfaces;
+pub mod journal;
 pub mod limits;
 pub mod listener;
 pub mod lock;
