@@ -99,7 +99,8 @@ impl Output {
         self.gathered.len() >= GATHER
     }
 
-    /// A record was written into [`room`](Output::room), for whoever looks at [`is_full`](Output::is_full) before.
+    /// A record was written into [`room`](Output::room), and nothing may fail any more: for those who look at
+    /// [`is_full`](Output::is_full) before.
     pub(super) fn noted(&mut self) {
         self.whole = self.gathered.len();
         self.records += 1;

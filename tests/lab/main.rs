@@ -18,6 +18,7 @@ mod leaving;
 mod life;
 mod log;
 mod names;
+mod pcapng;
 mod plain;
 mod resolve;
 mod routes;
