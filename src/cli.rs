@@ -8,6 +8,7 @@ mod explain;
 mod reload;
 mod rules;
 mod setup;
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
             }
             Err(why) => Err(why),
         },
+        Ok(Command::Top(how)) => return top::run(&how),
         Ok(Command::Setup(words)) => return setup::run(words),
         Ok(Command::Cat(words)) => return cat::run(words),
         Ok(Command::Completions(shell)) => {

@@ -139,6 +139,17 @@ pub enum By {
     Us,
 }
 
+impl By {
+    /// The word for logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            By::Client => "client",
+            By::Upstream => "upstream",
+            By::Us => "us",
+        }
+    }
+}
+
 /// How far a session came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -162,11 +173,7 @@ impl fmt::Display for End {
 
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            By::Client => "client",
-            By::Upstream => "upstream",
-            By::Us => "us",
-        })
+        f.write_str(self.label())
     }
 }
 

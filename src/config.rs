@@ -18,6 +18,7 @@ mod secret;
 mod settings;
 mod shown;
 mod taps;
+mod top;
 mod upstreams;
 mod values;
 
@@ -36,6 +37,7 @@ pub use rules::{Mode, Rules, words as rules_words};
 pub use secret::Secret;
 pub use shown::{route_shown, shown, via};
 pub use taps::{TapForm, TapSettings, WhenFull};
+pub use top::{Top, admin_of};
 pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
 
 /// What to do.
@@ -57,6 +59,8 @@ pub enum Command {
     Setup(Vec<String>),
     /// Show what taps have recorded, or send it again, as these words say.
     Cat(Vec<String>),
+    /// Look at a running daemon.
+    Top(Top),
     /// Print what completes commands in a shell.
     Completions(Shell),
     /// Print the version.
@@ -330,6 +334,16 @@ impl Config {
     /// Whether there is more than one way to go, so that it is worth saying which one was taken.
     pub fn has_ways(&self) -> bool {
         !self.routes.is_empty() || self.upstreams.iter().any(UpstreamSettings::is_named)
+    }
+
+    /// The instance that this is: the name of its file without what is behind the dot.
+    pub fn instance(&self) -> Option<&str> {
+        std::path::Path::new(self.file.as_deref()?).file_stem()?.to_str()
+    }
+
+    /// Whether this is the admin's port; whether the address is this machine's is not asked.
+    pub fn is_admin(&self, addr: SocketAddr) -> bool {
+        matches!(&self.admin, Some(AdminAddr::Tcp(admin)) if admin.port() == addr.port())
     }
 
     /// Whether there is something in it that must not reach a core dump.

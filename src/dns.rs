@@ -169,9 +169,14 @@ impl Resolver {
         self.nets.contain(addr)
     }
 
-    /// How many addresses stand for names, for people.
+    /// How many addresses stand for names, and how many could.
+    pub fn count(&self) -> (u32, u32) {
+        lock(&self.pool).count()
+    }
+
+    /// The same, for people.
     pub fn shown(&self) -> String {
-        let (taken, all) = lock(&self.pool).count();
+        let (taken, all) = self.count();
         format!("names with an address of {}: {taken}, room for {all}", self.nets.v4_net())
     }
 

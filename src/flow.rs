@@ -4,8 +4,8 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::addr::{Host, Name, Source, Target};
@@ -44,6 +44,10 @@ pub struct Flow {
     pub tls: Option<Span>,
     /// From the CONNECT request to its answer.
     pub connect: Option<Span>,
+    /// From accept to the beginning of the dial that counted; `None`: it began at once.
+    pub dial_began: Option<Span>,
+    /// From accept to the open way.
+    pub set_up: Option<Span>,
     /// Requests that were handed to the upstream one by one.
     pub requests: u32,
     /// Proxies that could not be reached before the one that was.
@@ -53,6 +57,48 @@ pub struct Flow {
     /// Bytes that were handed to the upstream's socket, the CONNECT request apart.
     pub up: u64,
     /// Bytes that were handed to the client's socket, an error answer of ours apart.
+    pub down: u64,
+    /// What those see of it who look on; `None`: nobody does.
+    pub shown: Option<Arc<Shown>>,
+}
+
+/// What is shown of a session while it lasts. The counts are exact, the facts those of the last hop.
+#[derive(Debug)]
+pub struct Shown {
+    /// Its number.
+    pub id: u64,
+    /// When it was accepted.
+    pub started: Instant,
+    /// The client's address.
+    pub client: SocketAddr,
+    known: Mutex<Known>,
+    requests: AtomicU32,
+    up: AtomicU64,
+    down: AtomicU64,
+    killed: AtomicBool,
+}
+
+/// What was found out of a session; the fields are those of [`Flow`].
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "they are those of Flow")]
+pub struct Known {
+    pub origin: Option<SocketAddr>,
+    pub name: Option<Name>,
+    pub by_address: bool,
+    pub led: Option<Box<Led>>,
+    pub upstream: Option<SocketAddr>,
+    pub stage: Stage,
+    pub status: Option<u16>,
+}
+
+/// What a session has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Requests that were handed on one by one.
+    pub requests: u32,
+    /// Bytes up.
+    pub up: u64,
+    /// Bytes down.
     pub down: u64,
 }
 
@@ -72,10 +118,15 @@ impl Span {
     pub fn millis(self) -> f64 {
         f64::from(self.0.get()) / 1e3
     }
+
+    /// In seconds.
+    pub fn seconds(self) -> f64 {
+        f64::from(self.0.get()) / 1e6
+    }
 }
 
 /// Where a session is led.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Led {
     /// The name of an upstream, `direct` or `reject`.
     pub via: Arc<str>,
@@ -103,12 +154,75 @@ impl Flow {
             dial: None,
             tls: None,
             connect: None,
+            dial_began: None,
+            set_up: None,
             requests: 0,
             retries: 0,
             chunks: [0; 2],
             up: 0,
             down: 0,
+            shown: None,
         }
+    }
+
+    /// Lets others look on from now on; returns what they see.
+    pub fn show_to_others(&mut self) -> Arc<Shown> {
+        let shown = Arc::new(Shown {
+            id: self.id,
+            started: self.started,
+            client: self.client,
+            known: Mutex::new(self.known()),
+            requests: AtomicU32::new(self.requests),
+            up: AtomicU64::new(self.up),
+            down: AtomicU64::new(self.down),
+            killed: AtomicBool::new(false),
+        });
+        self.shown = Some(shown.clone());
+        shown
+    }
+
+    /// It has come so far.
+    pub fn reach(&mut self, stage: Stage) {
+        self.stage = stage;
+        if stage == Stage::Relay && self.set_up.is_none() {
+            self.set_up = Some(self.started.elapsed().into());
+        }
+        self.show();
+    }
+
+    /// Lets those who look on see what is known by now.
+    pub fn show(&self) {
+        if let Some(shown) = &self.shown {
+            *shown.known.lock().unwrap_or_else(PoisonError::into_inner) = self.known();
+        }
+    }
+
+    /// So many bytes have gone up and down by now.
+    pub fn moved(&mut self, up: u64, down: u64) {
+        (self.up, self.down) = (up, down);
+        if let Some(shown) = &self.shown {
+            shown.up.store(up, Ordering::Relaxed);
+            shown.down.store(down, Ordering::Relaxed);
+            shown.requests.store(self.requests, Ordering::Relaxed);
+        }
+    }
+
+    /// What was found out so far.
+    pub fn known(&self) -> Known {
+        Known {
+            origin: self.origin,
+            name: self.name.clone(),
+            by_address: self.by_address,
+            led: self.led.clone(),
+            upstream: self.upstream,
+            stage: self.stage,
+            status: self.status,
+        }
+    }
+
+    /// Whether somebody has it cut.
+    pub fn is_killed(&self) -> bool {
+        self.shown.as_ref().is_some_and(|shown| shown.is_killed())
     }
 
     /// The name that the origin's address stands for, where our resolver has made it: the address means nothing to
@@ -119,10 +233,47 @@ impl Flow {
 
     /// What CONNECT carries: the name if there is one to go by, the port always from the origin.
     pub fn target(&self) -> Option<Target<'_>> {
-        let origin = self.origin?;
-        Some(match &self.name {
-            Some(name) if !self.by_address => Target::Name(&name.host, origin.port()),
-            _ => Target::Addr(origin),
-        })
+        target(self.origin, self.name.as_ref(), self.by_address)
     }
+}
+
+impl Shown {
+    /// What is known of it.
+    pub fn known(&self) -> Known {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it has moved so far.
+    pub fn moved(&self) -> Moved {
+        Moved {
+            requests: self.requests.load(Ordering::Relaxed),
+            up: self.up.load(Ordering::Relaxed),
+            down: self.down.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Says that it is going to be cut.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+    }
+
+    /// Whether it is going to be cut.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+}
+
+impl Known {
+    /// What is asked for, or is to be; nothing as long as that is no question.
+    pub fn target(&self) -> Option<Target<'_>> {
+        target(self.origin, self.name.as_ref(), self.by_address).filter(|_| self.stage != Stage::Origin)
+    }
+}
+
+fn target(origin: Option<SocketAddr>, name: Option<&Name>, by_address: bool) -> Option<Target<'_>> {
+    let origin = origin?;
+    Some(match name {
+        Some(name) if !by_address => Target::Name(&name.host, origin.port()),
+        _ => Target::Addr(origin),
+    })
 }

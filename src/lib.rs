@@ -16,6 +16,7 @@
 //! ```
 
 pub mod addr;
+pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod close;

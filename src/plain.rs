@@ -6,6 +6,7 @@
 //! answer can come before its request is whole, and both go on.
 
 mod ask;
+mod client;
 mod inbox;
 mod lane;
 mod pass;
@@ -28,6 +29,8 @@ use crate::wire::request::{self, Facts, Line};
 use lane::Lane;
 use stop::Stop;
 use talk::Talk;
+
+pub use client::Client;
 
 /// Where the requests of a client go.
 pub struct Way<'a> {
@@ -69,9 +72,10 @@ pub enum Outcome {
 
 /// Serves a client to its end. `prefix` was read of it before, `ended` says that it has ended its side. When
 /// dropped, both connections are closed, within a message if need be.
-pub async fn exchange(client: TcpStream, prefix: Vec<u8>, ended: bool, way: Way<'_>, flow: &mut Flow) -> Outcome {
-    flow.stage = Stage::Relay;
+pub async fn exchange(client: Client, prefix: Vec<u8>, ended: bool, way: Way<'_>, flow: &mut Flow) -> Outcome {
+    flow.reach(Stage::Relay);
     let Way { upstream, link, origin, by_name, accepts, limits, dial_timeout } = way;
+    client.said(&prefix);
     let talk = Talk::new(client, link, Lane::new(prefix, ended), limits, flow);
     let site = Site { upstream, origin, by_name, accepts, dial_timeout };
     let mut exchange = Exchange { talk, site, ask: Vec::new(), fresh: false, spent: false, head: false };
@@ -161,7 +165,13 @@ impl Exchange<'_, '_> {
         let Some(upstream) = upstream else { unreachable!("it has just answered") };
         let mut early_down = down.unsaid().to_vec();
         early_down.extend(down.inbox.take());
-        Outcome::Switched { client, upstream, early_up: up.inbox.take(), ended: up.ended, early_down }
+        Outcome::Switched {
+            client: client.into_tcp(),
+            upstream,
+            early_up: up.inbox.take(),
+            ended: up.ended,
+            early_down,
+        }
     }
 }
 

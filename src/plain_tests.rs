@@ -68,7 +68,8 @@ impl Rig {
                 limits: relay::Limits { idle: setup.idle, half_closed: setup.idle },
                 dial_timeout: Duration::from_secs(5),
             };
-            let outcome = exchange(inner, setup.prefix.as_bytes().to_vec(), setup.ended, way, &mut flow).await;
+            let outcome =
+                exchange(Client::new(inner, None), setup.prefix.as_bytes().to_vec(), setup.ended, way, &mut flow).await;
             (outcome, flow)
         });
         Rig { client, proxy, listener, served }

@@ -62,8 +62,8 @@ pub trait Pair {
     /// How far the direction from this side is.
     fn course(&self, from: By) -> Course;
 
-    /// Adds bytes to the count of the direction from this side.
-    fn count(&mut self, from: By, bytes: u64);
+    /// Adds to the counts of the direction from this side.
+    fn count(&mut self, from: By, bytes: u64, chunks: u32);
 
     /// The socket of a side, for its options and errors.
     fn socket(&self, side: By) -> &TcpStream;
@@ -74,6 +74,8 @@ pub trait Pair {
 pub struct Course {
     /// Bytes that were handed on.
     pub moved: u64,
+    /// Reads that brought bytes.
+    pub chunks: u32,
     /// Bytes wait for the destination.
     pub holds: bool,
     /// The source has ended; bytes may still be held.
@@ -99,17 +101,17 @@ impl<P: Pair> Tunnel<P> {
     }
 
     /// Counts on from what went up and down before the tunnel, such as the requests that led to it.
-    pub fn counted(&mut self, up: u64, down: u64) {
-        self.pair.count(By::Client, up);
-        self.pair.count(By::Upstream, down);
+    pub fn counted(&mut self, bytes: [u64; 2], chunks: [u32; 2]) {
+        self.pair.count(By::Client, bytes[0], chunks[0]);
+        self.pair.count(By::Upstream, bytes[1], chunks[1]);
     }
 
     /// Relays to the end. Counts into `flow` as bytes leave, so that the count is right when dropped.
     pub async fn run(&mut self, limits: Limits, flow: &mut Flow) -> Close {
         poll_fn(|cx| {
             let polled = self.poll(limits, cx);
-            flow.up = self.pair.course(By::Client).moved;
-            flow.down = self.pair.course(By::Upstream).moved;
+            flow.moved(self.pair.course(By::Client).moved, self.pair.course(By::Upstream).moved);
+            flow.chunks = [By::Client, By::Upstream].map(|side| self.pair.course(side).chunks);
             polled
         })
         .await

@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+use crate::admin::{Admin, House};
 use crate::config::Config;
 use crate::dns;
 use crate::session::{self, Gateway, Setup};
 use crate::sys::limits::{self, Budget};
 use crate::sys::systemd::{self, Passed};
 use crate::sys::{listener, origin, pipe, socket};
+use crate::tap;
 use notify::Notify;
+use pulse::Finger;
 use seats::Seats;
 
 /// How long sessions that are cut may take to report it.
@@ -58,6 +61,10 @@ pub fn run(config: Config) -> Result<(), String> {
     if let Some(resolver) = &gateway.resolver {
         resolver.save();
     }
+    gateway.setup().taps().for_each(|sink| sink.close());
+    if !tap::wait() {
+        tracing::warn!("a tap's file takes too long: its last records are lost");
+    }
     outcome?;
     tracing::info!("stopped after serving {}", count(gateway.stats.opened(), "session"));
     Ok(())
@@ -69,6 +76,7 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) ->
     let stop = stop::Signals::watch().map_err(|e| format!("watch for signals: {e}"))?;
     let reload = reload::Signals::watch().map_err(|e| format!("watch for signals: {e}"))?;
     let listener = listen::listen(config, passed)?;
+    let admin = config.admin.as_ref().map(Admin::open).transpose()?;
     check_upstreams(&setup).await?;
     if let Some(settings) = &config.dns {
         dns::check(settings)?;
@@ -87,6 +95,7 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) ->
     for upstream in &setup.upstreams {
         upstream.keep_probing();
     }
+    start_taps(&setup)?;
     let notify = Notify::new(config.local_port, gateway.clone());
     notify.ready(&listener);
     drop(setup);
@@ -99,14 +108,41 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) ->
             if was_foreign {
                 listener::catch_up(&client, options);
             }
-            session::start(client, peer, gateway.clone(), seat)
+            session::start(client, peer, &gateway, seat);
         }
     }));
+    let admin = admin.map(|admin| {
+        tracing::info!("admin at {admin}");
+        tokio::spawn(admin.serve(house(gateway.clone(), seats.clone(), finger.clone())))
+    });
     notify.watch(finger);
     let reloading = tokio::spawn(reload::serve(reload, gateway.clone(), seats.clone(), notify.clone()));
     let outcome = stop.drain(accepting, &seats, &notify, || gateway.setup().config.drain_timeout).await;
     reloading.abort();
+    // until now it told how far draining is
+    if let Some(admin) = admin {
+        admin.abort();
+        let _ = admin.await;
+    }
     outcome
+}
+
+/// Lets the taps write.
+fn start_taps(setup: &Setup) -> Result<(), String> {
+    setup.taps().try_for_each(|sink| sink.start().map_err(|error| format!("{}: {error}", sink.shown())))
+}
+
+/// What the admin tells of.
+fn house(gateway: Arc<Gateway>, seats: Arc<Seats>, finger: Finger) -> House {
+    House {
+        gateway,
+        descriptors: seats.descriptors(),
+        seats: Box::new(move || seats.shown()),
+        accepts: Box::new(move || {
+            let finger = finger.clone();
+            Box::pin(async move { finger.feel().await })
+        }),
+    }
 }
 
 /// `1 session`, `2 sessions`.

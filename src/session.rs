@@ -6,6 +6,7 @@
 mod mirror;
 mod report;
 mod setup;
+mod taps;
 mod tunnel;
 mod way;
 
@@ -22,6 +23,7 @@ use crate::close::{By, Close, End, Stage};
 use crate::config::{Capture, Config, PlainHttp, Via};
 use crate::dns::Stands;
 use crate::flow::Flow;
+use crate::format::Dir;
 use crate::refuse::refuse;
 use crate::relay::Limits;
 use crate::sniff::{self, Prefix};
@@ -43,24 +45,23 @@ pub use way::route;
 /// A client that leaves earlier was not waiting for long.
 const PATIENT: Duration = Duration::from_secs(3);
 
-/// Takes a connection over. Its origin is read before this returns, while conntrack still knows it;
-/// the future is the rest of its life, and holds `seat` until it is reported.
-pub fn start(
-    client: TcpStream,
-    peer: SocketAddr,
-    gateway: Arc<Gateway>,
-    seat: OwnedSemaphorePermit,
-) -> Option<impl Future<Output = ()> + Send + 'static> {
+/// Takes a connection over, for a task of its own. Its origin is read before this returns, while conntrack still knows
+/// it; the rest of its life holds `seat` until it is reported.
+pub fn start(client: TcpStream, peer: SocketAddr, gateway: &Arc<Gateway>, seat: OwnedSemaphorePermit) {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let mut report = Report::new(gateway, Flow::new(peer), seat);
+    let mut report = Report::new(gateway.clone(), Flow::new(peer), seat);
     if let Err(close) = find_origin(&client, &mut report) {
         socket::abort_on_close(&client);
         drop(client);
         report.close(close);
-        return None;
+        return;
     }
     find_name(&mut report);
-    Some(live(client, report))
+    let id = report.flow.id;
+    let task = tokio::spawn(live(client, report));
+    if let Some(watch) = &gateway.watch {
+        watch.live.bind(id, task.abort_handle());
+    }
 }
 
 /// The hop that asks where a connection was going; one that was not redirected ends here.
@@ -83,6 +84,10 @@ fn find_origin(client: &TcpStream, report: &mut Report) -> Result<(), Close> {
     report.flow.origin = Some(origin);
     if origin.port() == setup.config.local_port && origin::is_local(origin.ip()) {
         return Err(Close::because(End::Direct, By::Client, format_args!("straight to {origin}, not redirected")));
+    }
+    if setup.config.is_admin(origin) && (origin::is_local(origin.ip()) || origin.ip().is_unspecified()) {
+        let why = format_args!("{origin} is the admin of this daemon, which is not reached through it");
+        return Err(Close::because(End::Rejected, By::Us, why));
     }
     if setup.is_proxy(origin) && origin::is_local(peer.ip()) {
         let why = "a connection of this host to the upstream was redirected, most likely our own: \
@@ -142,7 +147,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     let setup = report.setup.clone();
     let config = &setup.config;
     let gateway = report.gateway.clone();
-    let (flow, mirrored) = (&mut report.flow, &mut report.mirrored);
+    let (flow, mirrored, tapped) = (&mut report.flow, &mut report.mirrored, &mut report.tapped);
     let origin = flow.origin.expect("start() has found it");
     let mut prefix = Prefix::new(config.sniff_max_bytes);
     let likely = setup.routes.decide(flow.client.ip(), origin, flow.meant());
@@ -154,7 +159,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     let mut dialling = Box::pin(timed(flow.started, ways.dial(early)));
     let mut dialled = None;
 
-    flow.stage = Stage::Sniff;
+    flow.reach(Stage::Sniff);
     let mut heard = Heard::NOTHING;
     if let Some((race, time)) = race {
         let mut sniffing = std::pin::pin!(sniff::sniff(&client, &mut prefix, race, time));
@@ -186,12 +191,15 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
             return Err(failure.close);
         }
     };
+    if decision.via != early || !is_likely {
+        flow.dial_began = Some(flow.started.elapsed().into());
+    }
     if decision.via != early {
         dialled = None;
         dialling = Box::pin(timed(flow.started, ways.dial(decision.via)));
     }
 
-    flow.stage = Stage::Dial;
+    flow.reach(Stage::Dial);
     let limit = config.dial_timeout;
     let deadline = Deadline::after(limit);
     let opening = async {
@@ -219,7 +227,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         if is_plain && upstream.plain_http(origin.port()) == PlainHttp::Relay {
             return Ok(Way::Proxy(link));
         }
-        flow.stage = Stage::Connect;
+        flow.reach(Stage::Connect);
         let asked = Instant::now();
         let target = flow.target().expect("the origin is known");
         tracing::debug!("{} to {origin}: CONNECT {target} goes to {}", flow.client, link.addr);
@@ -232,7 +240,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
                 Ok(Way::Opened(link.stream, opened))
             }
             Err(failure) if is_plain && upstream.relays_instead(origin.port(), failure.status) => {
-                flow.stage = Stage::Dial;
+                flow.reach(Stage::Dial);
                 upstream.dial().await.map(|link| Way::Proxy(Box::new(link)))
             }
             Err(mut failure) => {
@@ -257,12 +265,17 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     let failure = match outcome {
         Ok(Ok(Way::Opened(stream, opened))) => {
             flow.status = opened.status;
-            flow.stage = Stage::Relay;
+            flow.reach(Stage::Relay);
+            *tapped = setup.taps.open(flow, Some(stream.tcp()), config.local_port);
+            if let Some(tapped) = tapped {
+                tapped.copied(Dir::Up, &prefix.bytes);
+            }
             let early = Early { up: prefix.bytes, ended: prefix.ended, down: opened.surplus, ..Early::default() };
-            return Ok(join(client, stream, early));
+            return Ok(join(client, stream, early, tapped.clone()));
         }
         Ok(Ok(Way::Proxy(link))) => {
-            flow.stage = Stage::Relay;
+            flow.reach(Stage::Relay);
+            *tapped = setup.taps.open(flow, Some(link.stream.tcp()), config.local_port);
             return Ok(Tunnel::Requests(Box::new(Requests { client, prefix, link: *link, via: decision.via })));
         }
         Ok(Ok(Way::Origin(_))) => unreachable!("it was opened above"),

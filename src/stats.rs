@@ -1,19 +1,44 @@
-//! Counters: what was opened and how it ended. Opened is always live plus ended.
+//! Counters: what was opened and how it ended. Opened is always live plus ended. And what more the admin tells, if there
+//! is one.
+
+mod live;
+mod metrics;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::close::End;
+use crate::close::{Close, End};
+use crate::flow::Flow;
+
+pub use live::{Ended, Live};
+pub use metrics::Metrics;
 
 /// Counters of one process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
+    started: Instant,
     opened: AtomicU64,
     ended: [AtomicU64; End::ALL.len()],
     out_of_ports: AtomicU64,
 }
 
+impl Default for Stats {
+    fn default() -> Stats {
+        Stats {
+            started: Instant::now(),
+            opened: AtomicU64::default(),
+            ended: [const { AtomicU64::new(0) }; End::ALL.len()],
+            out_of_ports: AtomicU64::default(),
+        }
+    }
+}
+
 impl Stats {
+    /// When counting began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// A session begins.
     pub fn open(&self) {
         self.opened.fetch_add(1, Ordering::Relaxed);
@@ -49,6 +74,23 @@ impl Stats {
     /// Sessions that ended in this way.
     pub fn ended(&self, end: End) -> u64 {
         self.ended[end as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// What the admin can tell of sessions.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Those that are open.
+    pub live: Live,
+    /// How they went.
+    pub metrics: Metrics,
+}
+
+impl Watch {
+    /// A session has ended, on its way through this upstream.
+    pub fn close(&self, flow: &Flow, close: &Close, upstream: &str) {
+        self.live.close(flow, close);
+        self.metrics.observe(flow, close, upstream);
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::format::{Dir, Ending, Facts};
 
 pub use chunk::{Chunk, SIZE};
-pub use queue::{Counts, Sink};
+pub use queue::{Counts, Sink, wait};
 
 /// Something that happened in a session.
 #[derive(Clone, Debug)]
@@ -50,15 +50,19 @@ pub enum What {
 
 /// A session's side of the taps that want it.
 #[derive(Clone, Debug)]
-pub struct Tapped {
+pub struct Tapped(Arc<Session>);
+
+#[derive(Debug)]
+struct Session {
     facts: Arc<Facts>,
-    sinks: Arc<[Arc<Sink>]>,
+    /// Not empty.
+    sinks: Vec<Arc<Sink>>,
 }
 
 impl Tapped {
     /// A session that begins, and those who want it, one at least.
     pub fn open(facts: Facts, sinks: Vec<Arc<Sink>>) -> Tapped {
-        let tapped = Tapped { facts: Arc::new(facts), sinks: sinks.into() };
+        let tapped = Tapped(Arc::new(Session { facts: Arc::new(facts), sinks }));
         tapped.push(&What::Opened);
         tapped
     }
@@ -94,8 +98,8 @@ impl Tapped {
 
     /// Ready when every tap for which the session waits has room.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        for sink in &*self.sinks {
-            ready!(sink.poll_room(self.facts.id, cx));
+        for sink in &self.0.sinks {
+            ready!(sink.poll_room(self.0.facts.id, cx));
         }
         Poll::Ready(())
     }
@@ -103,8 +107,8 @@ impl Tapped {
     fn push(&self, what: &What) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        for sink in self.sinks.iter().filter(|sink| sink.wants(what)) {
-            sink.push(Record { at, facts: self.facts.clone(), what: what.clone() });
+        for sink in self.0.sinks.iter().filter(|sink| sink.wants(what)) {
+            sink.push(Record { at, facts: self.0.facts.clone(), what: what.clone() });
         }
     }
 }

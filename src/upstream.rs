@@ -59,6 +59,19 @@ pub struct Upstream {
     relayed: Mutex<HashMap<u16, Instant>>,
 }
 
+/// How a proxy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which.
+    pub proxy: String,
+    /// It worked when it was last used, or was not used yet.
+    pub up: bool,
+    /// How much longer it is left alone, or its upstream's credentials are.
+    pub held: Duration,
+    /// Why that is, where it is.
+    pub why: Option<String>,
+}
+
 /// A connection to one of an upstream's proxies.
 #[derive(Debug)]
 pub struct Link {
@@ -148,21 +161,38 @@ impl Upstream {
         self.members.iter().any(|m| m.resolver.known().is_some_and(|known| known.contains(&addr)))
     }
 
-    /// How each proxy is, for people.
-    pub fn states(&self) -> Vec<String> {
+    /// How each proxy is.
+    pub fn standings(&self) -> Vec<Standing> {
         let now = Instant::now();
-        let state = |member: &Member| match member.health.down(now) {
-            None => {
-                let held = self.account.held().map_or(String::new(), |left| {
-                    format!(", credentials refused and held for {}s more", left.as_secs() + 1)
-                });
-                format!("upstream {}: {} up{held}", self.name, member.proxy)
-            }
-            Some((left, why)) => {
-                format!("upstream {}: {} held for {}s more: {why}", self.name, member.proxy, left.as_secs())
+        let refused = self.account.check().err();
+        let standing = |member: &Member| {
+            let proxy = member.proxy.to_string();
+            match (member.health.down(now), &refused) {
+                (Some((held, why)), _) => Standing { proxy, up: false, held, why: Some(why) },
+                (None, Some(refusal)) => {
+                    let held = self.account.held().unwrap_or_default();
+                    Standing { proxy, up: true, held, why: Some(refusal.to_string()) }
+                }
+                (None, None) => Standing { proxy, up: true, held: Duration::ZERO, why: None },
             }
         };
-        self.members.iter().map(state).collect()
+        self.members.iter().map(standing).collect()
+    }
+
+    /// How each proxy is, for people.
+    pub fn states(&self) -> Vec<String> {
+        let state = |Standing { proxy, up, held, why }| match (up, why) {
+            (true, Some(_)) => {
+                let left = held.as_secs() + 1;
+                format!("upstream {}: {proxy} up, credentials refused and held for {left}s more", self.name)
+            }
+            (true, None) => format!("upstream {}: {proxy} up", self.name),
+            (false, why) => {
+                let (left, why) = (held.as_secs(), why.unwrap_or_default());
+                format!("upstream {}: {proxy} held for {left}s more: {why}", self.name)
+            }
+        };
+        self.standings().into_iter().map(state).collect()
     }
 
     /// How many of its proxies are down.

@@ -55,7 +55,7 @@ pub(super) fn run(config: &Config, how: &Doctor) -> Result<(String, bool), Strin
 }
 
 /// The files of all instances of this machine.
-fn instances() -> Vec<String> {
+pub(super) fn instances() -> Vec<String> {
     let paths = fs::read_dir(case::FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_one = |path: &PathBuf| path.extension().is_some_and(|end| end == "toml");
     let mut files: Vec<String> = paths.filter(is_one).map(|path| path.to_string_lossy().into_owned()).collect();

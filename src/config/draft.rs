@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use super::file::{File, Key, Section};
 use super::settings::SETTINGS;
 use super::values::parts;
-use super::{Capture, Config, DialBy, DnsSettings, Mistake, Mode, Place, Route, Via};
+use super::{AdminAddr, Capture, Config, DialBy, DnsSettings, Mistake, Mode, Place, Route, Via};
 use crate::pattern::Pattern;
 pub(super) use route::KEYS as ROUTE_KEYS;
 pub(super) use rules::KEYS as RULES_KEYS;
@@ -55,6 +55,8 @@ pub(super) struct Draft {
     pub(super) dns: DnsSettings,
     /// `KIND[/FORMAT][:PATH]` of each tap that is no section, with the folder that it counts from.
     pub(super) taps: Vec<(String, PathBuf)>,
+    /// Where each of these stands.
+    tap_places: Vec<Place>,
     /// From where relative paths count that are set from now on.
     pub(super) folder: PathBuf,
     /// Where each setting that was given stands.
@@ -72,6 +74,7 @@ impl Draft {
             no_proxy: Vec::new(),
             dns: DnsSettings::empty(),
             taps: Vec::new(),
+            tap_places: Vec::new(),
             folder: PathBuf::new(),
             places: Vec::new(),
             mistakes: Vec::new(),
@@ -90,6 +93,7 @@ impl Draft {
             Ok(()) => {
                 self.config.texts[number].1 = text.to_owned();
                 self.places.retain(|(name, _)| *name != setting.name);
+                self.tap_places.resize(self.taps.len(), place.clone());
                 self.places.push((setting.name, place));
             }
             Err(why) => self.wrong(given(), why),
@@ -142,8 +146,23 @@ impl Draft {
                 Err(mistakes) => self.mistakes.extend(mistakes),
             }
         }
-        for (text, folder) in std::mem::take(&mut self.taps) {
-            let place = self.place("tap");
+        self.finish_taps(file);
+        if let Some(section) = &file.rules {
+            match rules::read(section) {
+                Ok(rules) => self.config.rules = Some(rules),
+                Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+        }
+        self.check_rules();
+        self.check_admin();
+        self.finish_dns();
+        if self.mistakes.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
+    }
+
+    /// Those in short first, then the sections.
+    fn finish_taps(&mut self, file: &File) {
+        let short = std::mem::take(&mut self.taps).into_iter().zip(std::mem::take(&mut self.tap_places));
+        for ((text, folder), place) in short {
             match tap::word(&text, &folder, place.clone()) {
                 Ok(tap) => self.config.taps.push(tap),
                 Err(why) => self.wrong(mistake_at(&place, "tap"), format!("{text:?}: {why}")),
@@ -155,15 +174,11 @@ impl Draft {
                 Err(mistakes) => self.mistakes.extend(mistakes),
             }
         }
-        if let Some(section) = &file.rules {
-            match rules::read(section) {
-                Ok(rules) => self.config.rules = Some(rules),
-                Err(mistakes) => self.mistakes.extend(mistakes),
-            }
+        for (number, tap) in self.config.taps.iter().enumerate() {
+            let Some(first) = self.config.taps[..number].iter().find(|first| tap::clash(first, tap)) else { continue };
+            let why = format!("writes where the tap at {} does: give it a path of its own", first.place);
+            self.mistakes.push(Mistake { given: mistake_at(&tap.place, "tap"), why });
         }
-        self.check_rules();
-        self.finish_dns();
-        if self.mistakes.is_empty() { Ok(self.config) } else { Err(self.mistakes) }
     }
 
     /// What netfilter can hand over in one way only.
@@ -176,6 +191,18 @@ impl Draft {
         if self.config.capture == Capture::Tproxy && self.config.mark & 0xffff == TPROXY_MARK {
             let mark = self.config.mark;
             self.wrong("mark".to_owned(), format!("{mark:#x} is what the rules of capture = \"tproxy\" mean by it"));
+        }
+    }
+
+    /// There is no password: who reaches the admin is asked nothing.
+    fn check_admin(&mut self) {
+        let Some(AdminAddr::Tcp(addr)) = self.config.admin else { return };
+        let given = mistake_at(&self.place("admin"), "admin");
+        if !self.config.admin_remote && !addr.ip().to_canonical().is_loopback() {
+            let why = format!("{addr} is not loopback, and there is no password: admin-remote = true allows it");
+            self.wrong(given, why);
+        } else if addr.port() == self.config.local_port {
+            self.wrong(given, format!("{addr} is local-port: give the admin a port of its own"));
         }
     }
 

@@ -34,12 +34,16 @@ pub struct Word {
     pub takes_files: bool,
 }
 
-/// Values that are words; of those of `auth` several may be given.
-const WORDS: [(&str, &[&str]); 4] = [
+/// Values that are words; of those of `auth` several may be given, `access-log` may also be a file, and a path may follow
+/// those of `tap`.
+const WORDS: [(&str, &[&str]); 7] = [
+    ("access-log", &["log", "off", "stderr", "journal"]),
+    ("access-log-format", &["text", "json"]),
     ("auth", &["none", "basic", "digest", "ntlm", "negotiate"]),
     ("capture", &["redirect", "tproxy"]),
     ("log-level", &["off", "error", "warn", "info", "debug", "trace"]),
     ("plain-http", &["connect", "relay", "auto"]),
+    ("tap", &["flow", "flow/informer", "dump", "dump/raw", "dump/writefile", "hexlog", "pcapng"]),
 ];
 
 impl Flag {
@@ -72,13 +76,17 @@ pub fn words() -> Vec<Word> {
         about: brief(sub.what),
         actions: sub.action.split('|').filter(|action| !action.is_empty()).collect(),
         flags: sub.flags.iter().map(|&(name, kind)| own(name, kind)).collect(),
-        takes_settings: !matches!(sub.name, "setup" | "cat" | "completions"),
+        takes_settings: !matches!(sub.name, "setup" | "cat" | "top" | "completions"),
         takes_files: sub.words == "FILE...",
     });
     words.collect()
 }
 
 fn own(name: &'static str, kind: Kind) -> Flag {
+    // one that takes no settings may yet have some of them
+    if let Some(flag) = settings().into_iter().find(|flag| flag.name == name) {
+        return flag;
+    }
     Flag::new(name, if kind == Kind::Switch { "" } else { "VALUE" }, "")
 }
 
@@ -90,6 +98,7 @@ fn brief(help: &'static str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Command, TapForm};
     use super::*;
 
     #[test]
@@ -102,5 +111,16 @@ mod tests {
                 assert_eq!((setting.set)(&mut draft, word), Ok(()), "{name} {word}");
             }
         }
+    }
+
+    #[test]
+    fn every_form_of_a_tap_is_offered() {
+        let (_, words) = WORDS.into_iter().find(|(name, _)| *name == "tap").expect("taps are offered");
+        let config = |word: &str| Command::parse(["-tap".to_owned(), format!("{word}:/x")]);
+        let forms = words.iter().map(|word| match config(word) {
+            Ok(Command::Run(config)) => config.taps[0].form,
+            other => panic!("{word}: {other:?}"),
+        });
+        assert_eq!(forms.collect::<Vec<_>>(), TapForm::ALL.map(|(form, ..)| form));
     }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
 
 use super::settings::SETTINGS;
-use super::{Config, DialBy, Proxy, Route, UpstreamSettings, Via};
+use super::{AccessLog, Config, DialBy, Proxy, Route, TapForm, TapSettings, UpstreamSettings, Via, WhenFull};
 use crate::pattern::Pattern;
 
 /// Settings that describe the upstream without a name, or are shown elsewhere.
@@ -20,9 +22,12 @@ pub fn shown(config: &Config, remark: impl Fn(&Proxy) -> String) -> String {
         let value = match *name {
             // an upstream without a name gets one, so that what is shown is whole
             "upstream-proxy" => quoted(shown_name(&config.upstreams[config.default_upstream])),
-            "verify-name" => config.verify_name.to_string(),
-            "dns-aaaa" => super::values::switch(value).unwrap_or_default().to_string(),
-            _ if is_switch || super::values::number(value).is_ok() => value.clone(),
+            "access-log" => match &config.access_log {
+                AccessLog::File(path) => quoted(&whole(path)),
+                _ => quoted(value),
+            },
+            _ if is_switch => super::values::switch(value).unwrap_or_default().to_string(),
+            _ if super::values::number(value).is_ok() => value.clone(),
             _ => quoted(value),
         };
         let _ = writeln!(text, "{name} = {value}");
@@ -33,6 +38,9 @@ pub fn shown(config: &Config, remark: impl Fn(&Proxy) -> String) -> String {
     // the first one stands for no-proxy, which is shown as such
     for route in config.routes.iter().filter(|route| !route.is_no_proxy()) {
         let _ = write!(text, "\n[[route]] # {}\n{}", route.place, route_shown(route, config));
+    }
+    for tap in &config.taps {
+        tap_shown(&mut text, tap);
     }
     if let Some(rules) = &config.rules {
         let _ = write!(text, "\n[rules] # {}\nmode = {}\n", rules.place, quoted(rules.mode.word()));
@@ -99,10 +107,45 @@ fn section(text: &mut String, upstream: &UpstreamSettings, remark: impl Fn(&Prox
     }
     let _ = writeln!(text, "plain-http = {}", quoted(&upstream.plain_http.to_string()));
     if let Some(probe) = upstream.probe {
-        let _ = writeln!(text, "probe = {}", quoted(&humantime::format_duration(probe).to_string().replace(' ', "")));
+        let _ = writeln!(text, "probe = {}", quoted(&span(probe)));
     }
     if !upstream.source.is_empty() {
         let _ = writeln!(text, "source = {}", list(upstream.source.iter().map(IpAddr::to_string)));
+    }
+}
+
+fn tap_shown(text: &mut String, tap: &TapSettings) {
+    let (kind, format) = tap.form.words();
+    let _ = write!(text, "\n[[tap]] # {}\nkind = {}\n", tap.place, quoted(kind));
+    if kind != format {
+        let _ = writeln!(text, "format = {}", quoted(format));
+    }
+    let path = tap.path.as_deref().map_or("-".to_owned(), whole);
+    let _ = writeln!(text, "path = {}", quoted(&path));
+    for (name, patterns) in [("from", &tap.from), ("to", &tap.to)] {
+        if !patterns.is_empty() {
+            let _ = writeln!(text, "{name} = {}", list(patterns.iter().map(Pattern::to_string)));
+        }
+    }
+    let when = match tap.when_full {
+        WhenFull::Drop => "drop",
+        WhenFull::Wait => "wait",
+    };
+    let _ = writeln!(text, "when-full = {}\nqueue = {}", quoted(when), quoted(&size(tap.queue as u64)));
+    if !tap.form.is_per_session() {
+        let _ = writeln!(text, "append = {}", tap.append);
+    }
+    if let Some(bytes) = tap.rotate_size {
+        let _ = writeln!(text, "rotate-size = {}", quoted(&size(bytes)));
+    }
+    if let Some(time) = tap.rotate_time {
+        let _ = writeln!(text, "rotate-time = {}", quoted(&span(time)));
+    }
+    if tap.rotate_size.is_some() || tap.rotate_time.is_some() {
+        let _ = writeln!(text, "keep = {}\ncompress = {}", tap.keep, tap.compress);
+    }
+    if let Some(colour) = tap.colour.filter(|_| tap.form == TapForm::Flow) {
+        let _ = writeln!(text, "colour = {colour}");
     }
 }
 
@@ -113,6 +156,22 @@ fn shown_name(upstream: &UpstreamSettings) -> &str {
 
 fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.map(|item| quoted(&item)).collect::<Vec<_>>().join(", "))
+}
+
+/// A path that means the same wherever the file stands.
+fn whole(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).to_string_lossy().into_owned()
+}
+
+/// In the largest unit that fits exactly.
+fn size(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(unit, _)| bytes > 0 && bytes % unit == 0);
+    unit.map_or_else(|| bytes.to_string(), |(unit, name)| format!("{}{name}", bytes / unit))
+}
+
+fn span(time: Duration) -> String {
+    humantime::format_duration(time).to_string().replace(' ', "")
 }
 
 /// A TOML string.
@@ -130,3 +189,7 @@ fn quoted(text: &str) -> String {
     }
     quoted + "\""
 }
+
+#[cfg(test)]
+#[path = "shown_tests.rs"]
+mod tests;

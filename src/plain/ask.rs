@@ -51,6 +51,7 @@ impl Exchange<'_, '_> {
                 Err((trouble, silent)) => return Err(self.unanswered(trouble, silent)),
             };
             self.talk.flow.status = Some(reply.status);
+            self.talk.flow.show();
             let conversation = self.talk.link.as_mut().and_then(|link| link.conversation.as_mut());
             match (reply.status, conversation) {
                 (407, None) => return Err(Stop::refused(self.addr(), unanswerable(&reply.challenges))),

@@ -46,6 +46,8 @@ pub(super) struct Lane {
     secret: bool,
     /// Bytes that were handed on.
     pub(super) moved: u64,
+    /// Reads that brought bytes.
+    pub(super) chunks: u32,
 }
 
 /// What went wrong, and on which side.
@@ -63,6 +65,7 @@ impl Lane {
     /// What has come from its source already.
     pub(super) fn new(bytes: Vec<u8>, ended: bool) -> Lane {
         Lane {
+            chunks: u32::from(!bytes.is_empty()),
             inbox: Inbox::new(bytes),
             ended,
             out: Vec::new(),
@@ -165,6 +168,7 @@ impl Lane {
     ) -> Poll<io::Result<usize>> {
         let got = ready!(self.inbox.poll_fill(from, cx))?;
         self.ended = got == 0;
+        self.chunks = self.chunks.wrapping_add(u32::from(got > 0));
         Poll::Ready(Ok(got))
     }
 

@@ -132,7 +132,7 @@ impl Exchange<'_, '_> {
         talk.down.begin(Body::new(reply.extent), reply.unframe, 0);
         if reply.until_close {
             // its end is all that says that it is whole
-            socket::abort_on_close(&talk.client);
+            socket::abort_on_close(talk.client.tcp());
         }
         if let Err(trouble) = talk.deliver().await {
             let addr = self.addr();
@@ -149,7 +149,7 @@ impl Exchange<'_, '_> {
         }
         let talk = &mut self.talk;
         if reply.until_close {
-            socket::end_on_close(&talk.client);
+            socket::end_on_close(talk.client.tcp());
         }
         if talk.upload != Upload::Done || !talk.down.inbox.is_empty() || talk.down.ended {
             talk.unlink(talk.upload != Upload::Done);

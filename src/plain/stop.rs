@@ -74,6 +74,7 @@ impl Exchange<'_, '_> {
             self.talk.unlink(matches!(stop, Stop::Torn(_)));
         }
         let (client, upstream, up, down) = self.talk.into_ends();
+        let client = client.into_tcp();
         match stop {
             Stop::Torn(close) => {
                 socket::abort_on_close(&client);

@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::client::Client;
 use super::inbox::SIZE;
 use super::lane::{Fault, Lane};
 use crate::close::{By, Close, End};
@@ -29,7 +29,7 @@ const HEAD_TIME: Duration = Duration::from_secs(60);
 
 /// A client and its connection to the proxy.
 pub(super) struct Talk<'f> {
-    pub(super) client: TcpStream,
+    pub(super) client: Client,
     pub(super) link: Option<Link>,
     pub(super) up: Lane,
     pub(super) down: Lane,
@@ -79,7 +79,7 @@ pub(super) enum Trouble {
 }
 
 impl<'f> Talk<'f> {
-    pub(super) fn new(client: TcpStream, link: Link, up: Lane, limits: Limits, flow: &'f mut Flow) -> Talk<'f> {
+    pub(super) fn new(client: Client, link: Link, up: Lane, limits: Limits, flow: &'f mut Flow) -> Talk<'f> {
         Talk {
             client,
             link: Some(link),
@@ -126,7 +126,7 @@ impl<'f> Talk<'f> {
             if self.up.ended {
                 return Poll::Ready(Err(if bytes.is_empty() { Last::Ended } else { Last::Cut }));
             }
-            if bytes.is_empty() && self.client.poll_read_ready(cx).is_pending() {
+            if bytes.is_empty() && self.client.tcp().poll_read_ready(cx).is_pending() {
                 self.up.release();
                 self.down.release();
                 self.poll_unlink(cx);
@@ -264,8 +264,8 @@ impl<'f> Talk<'f> {
 
     /// Keeps the books, and the time.
     fn counted<T>(&mut self, polled: Poll<Result<T, Trouble>>, cx: &mut Context<'_>) -> Poll<Result<T, Trouble>> {
-        self.flow.up = self.up.moved;
-        self.flow.down = self.down.moved;
+        self.flow.moved(self.up.moved, self.down.moved);
+        self.flow.chunks = [self.up.chunks, self.down.chunks];
         if polled.is_ready() {
             return polled;
         }
@@ -301,7 +301,7 @@ impl<'f> Talk<'f> {
     }
 
     /// The two connections, for those who go on with them.
-    pub(super) fn into_ends(self) -> (TcpStream, Option<Stream>, Lane, Lane) {
+    pub(super) fn into_ends(self) -> (Client, Option<Stream>, Lane, Lane) {
         (self.client, self.link.map(|link| link.stream), self.up, self.down)
     }
 }

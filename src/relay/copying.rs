@@ -1,4 +1,4 @@
-//! A socket and a stream that cannot be spliced, most likely TLS: bytes are copied by the thread's buffer,
+//! A socket and a stream that cannot be spliced, because of TLS or of a tap: bytes are copied by the thread's buffer,
 //! and what the other side does not take at once is held, so that nothing more is read meanwhile.
 //!
 //! An end of TLS without a close_notify counts as an end, like a FIN. Many proxies end so, and whoever can
@@ -16,8 +16,10 @@ use tokio::net::TcpStream;
 use super::direction::{BUFFER, Fault, ROUNDS, Taken, poll_waste, take};
 use super::{Course, Pair, Tunnel};
 use crate::close::By;
+use crate::format::Dir;
 use crate::stream::Stream;
 use crate::sys::socket;
+use crate::tap::{self, Tapped};
 
 /// What is copied at once: a full TLS record.
 const CHUNK: usize = 16 * 1024;
@@ -31,6 +33,7 @@ pub struct Copied {
     down: Lane,
     /// The stream has taken bytes that its socket has not.
     unflushed: bool,
+    tap: Option<Tapped>,
 }
 
 /// One direction.
@@ -41,6 +44,7 @@ struct Lane {
     /// 0 <= sent <= held.len()
     sent: usize,
     moved: u64,
+    chunks: u32,
     /// The source has ended.
     ended: bool,
     /// And so was the destination told.
@@ -55,21 +59,27 @@ impl fmt::Debug for Lane {
 }
 
 impl Tunnel<Copied> {
-    /// Joins a socket and a stream.
-    pub fn new(client: TcpStream, upstream: Stream) -> Tunnel<Copied> {
+    /// Joins a socket and a stream; `tap` sees all that is read from now on.
+    pub fn new(client: TcpStream, upstream: Stream, tap: Option<Tapped>) -> Tunnel<Copied> {
         let (up, down) = (Lane::default(), Lane::default());
-        Tunnel::between(Copied { client, upstream, up, down, unflushed: false })
+        Tunnel::between(Copied { client, upstream, up, down, unflushed: false, tap })
     }
 
     /// What the client sent before the tunnel was open, and whether it has ended its side.
     pub fn early_up(&mut self, bytes: Vec<u8>, ended: bool) {
-        self.pair.up.held = bytes;
+        self.pair.up.early(bytes);
         self.pair.up.ended = ended;
+        if let (true, Some(tap)) = (ended, &self.pair.tap) {
+            tap.ended(Dir::Up);
+        }
     }
 
     /// What the upstream sent with its answer.
     pub fn early_down(&mut self, bytes: Vec<u8>) {
-        self.pair.down.held = bytes;
+        if let Some(tap) = &self.pair.tap {
+            tap.copied(Dir::Down, &bytes);
+        }
+        self.pair.down.early(bytes);
     }
 }
 
@@ -98,11 +108,13 @@ impl Pair for Copied {
         }
     }
 
-    fn count(&mut self, from: By, bytes: u64) {
-        match from {
-            By::Client => self.up.moved += bytes,
-            _ => self.down.moved += bytes,
-        }
+    fn count(&mut self, from: By, bytes: u64, chunks: u32) {
+        let lane = match from {
+            By::Client => &mut self.up,
+            _ => &mut self.down,
+        };
+        lane.moved += bytes;
+        lane.chunks = lane.chunks.wrapping_add(chunks);
     }
 
     fn socket(&self, side: By) -> &TcpStream {
@@ -115,12 +127,16 @@ impl Pair for Copied {
 
 impl Copied {
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let Copied { client, upstream, up, unflushed, .. } = self;
+        let Copied { client, upstream, up, unflushed, tap, .. } = self;
+        let size = size(upstream, tap.is_some());
         if up.done {
             return Poll::Ready(Ok(()));
         }
         for _ in 0..ROUNDS {
-            ready!(up.poll_hand_on(|bytes| Pin::new(&mut *upstream).poll_write(cx, bytes))).map_err(Fault::To)?;
+            let before = up.moved;
+            let handed = up.poll_hand_on(|bytes| Pin::new(&mut *upstream).poll_write(cx, bytes));
+            told(tap, Dir::Up, up.moved - before);
+            ready!(handed).map_err(Fault::To)?;
             // nothing is read while encrypted bytes wait: the stream would take far more than its socket
             let flushed = Pin::new(&mut *upstream).poll_flush(cx);
             *unflushed = flushed.is_pending();
@@ -134,19 +150,31 @@ impl Copied {
                     ready!(told).map_err(Fault::To)?;
                 }
                 up.done = true;
+                if let Some(tap) = tap {
+                    tap.sent(Dir::Up, 0);
+                }
                 return Poll::Ready(Ok(()));
             }
             if client.poll_read_ready(cx).is_pending() {
                 up.drop_held();
                 return Poll::Pending;
             }
+            if let Some(tap) = tap {
+                ready!(tap.poll_room(cx));
+            }
             BUFFER.with_borrow_mut(|buffer| {
-                match take(client, &mut buffer[..CHUNK]).map_err(Fault::From)? {
+                match take(client, &mut buffer[..size]).map_err(Fault::From)? {
                     Taken::Nothing => {}
-                    Taken::End => up.ended = true,
+                    Taken::End => up.ends(tap, Dir::Up),
                     Taken::Bytes(got) => {
+                        let before = up.moved;
                         let write = |bytes: &[u8]| Pin::new(&mut *upstream).poll_write(cx, bytes);
-                        up.hand_on(&buffer[..got.get()], write).map_err(Fault::To)?;
+                        let handed = up.hand_on(&buffer[..got.get()], write);
+                        if let Some(tap) = tap {
+                            tap.read(Dir::Up, buffer, got.get());
+                        }
+                        told(tap, Dir::Up, up.moved - before);
+                        handed.map_err(Fault::To)?;
                     }
                 }
                 Ok(())
@@ -157,30 +185,48 @@ impl Copied {
     }
 
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let Copied { client, upstream, down, .. } = self;
+        let Copied { client, upstream, down, tap, .. } = self;
+        let size = size(upstream, tap.is_some());
         if down.done {
             return Poll::Ready(Ok(()));
         }
         for _ in 0..ROUNDS {
-            ready!(down.poll_hand_on(|bytes| Pin::new(&mut *client).poll_write(cx, bytes))).map_err(Fault::To)?;
+            let before = down.moved;
+            let handed = down.poll_hand_on(|bytes| Pin::new(&mut *client).poll_write(cx, bytes));
+            told(tap, Dir::Down, down.moved - before);
+            ready!(handed).map_err(Fault::To)?;
             if down.ended {
                 down.drop_held();
                 if !self.up.done {
                     socket::finish(client);
                 }
                 down.done = true;
+                if let Some(tap) = tap {
+                    tap.sent(Dir::Down, 0);
+                }
                 return Poll::Ready(Ok(()));
             }
+            if let Some(tap) = tap {
+                ready!(tap.poll_room(cx));
+            }
             let polled = BUFFER.with_borrow_mut(|buffer| {
-                let mut buffer = ReadBuf::new(&mut buffer[..CHUNK]);
-                match ready!(Pin::new(&mut *upstream).poll_read(cx, &mut buffer)) {
-                    Ok(()) if buffer.filled().is_empty() => down.ended = true,
+                let mut room = ReadBuf::new(&mut buffer[..size]);
+                let read = ready!(Pin::new(&mut *upstream).poll_read(cx, &mut room));
+                let got = room.filled().len();
+                match read {
+                    Ok(()) if got == 0 => down.ends(tap, Dir::Down),
                     Ok(()) => {
+                        let before = down.moved;
                         let write = |bytes: &[u8]| Pin::new(&mut *client).poll_write(cx, bytes);
-                        down.hand_on(buffer.filled(), write).map_err(Fault::To)?;
+                        let handed = down.hand_on(&buffer[..got], write);
+                        if let Some(tap) = tap {
+                            tap.read(Dir::Down, buffer, got);
+                        }
+                        told(tap, Dir::Down, down.moved - before);
+                        handed.map_err(Fault::To)?;
                     }
                     // no close_notify
-                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => down.ended = true,
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => down.ends(tap, Dir::Down),
                     Err(error) => return Poll::Ready(Err(Fault::From(error))),
                 }
                 Poll::Ready(Ok(()))
@@ -192,6 +238,18 @@ impl Copied {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+/// How much is read at once: TLS makes records of it, and a tap one of its own.
+fn size(upstream: &Stream, tapped: bool) -> usize {
+    if tapped && matches!(upstream, Stream::Tcp(_)) { tap::SIZE } else { CHUNK }
+}
+
+/// Tells a tap what was handed on.
+fn told(tap: &Option<Tapped>, dir: Dir, bytes: u64) {
+    if let (Some(tap), true) = (tap, bytes > 0) {
+        tap.sent(dir, usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 }
 
@@ -212,8 +270,22 @@ impl Lane {
         self.sent < self.held.len()
     }
 
+    /// What was read elsewhere goes first.
+    fn early(&mut self, bytes: Vec<u8>) {
+        self.chunks = self.chunks.wrapping_add(u32::from(!bytes.is_empty()));
+        self.held = bytes;
+    }
+
+    /// The source has ended.
+    fn ends(&mut self, tap: &Option<Tapped>, dir: Dir) {
+        self.ended = true;
+        if let Some(tap) = tap {
+            tap.ended(dir);
+        }
+    }
+
     fn course(&self) -> Course {
-        Course { moved: self.moved, holds: self.holds(), ended: self.ended, done: self.done }
+        Course { moved: self.moved, chunks: self.chunks, holds: self.holds(), ended: self.ended, done: self.done }
     }
 
     /// Nothing more comes for now: an idle lane holds no memory.
@@ -236,6 +308,7 @@ impl Lane {
 
     /// Hands on new bytes, and holds what does not fit. Nothing is held before.
     fn hand_on(&mut self, bytes: &[u8], mut write: impl FnMut(&[u8]) -> Poll<io::Result<usize>>) -> io::Result<()> {
+        self.chunks = self.chunks.wrapping_add(1);
         let mut rest = bytes;
         while !rest.is_empty() {
             let Poll::Ready(sent) = write(rest) else { break };

@@ -54,7 +54,7 @@ async fn tunnel(kind: Kind) -> (AnyPeer, AnyPeer, Copying) {
             (Box::new(upstream), ours)
         }
     };
-    (Box::new(client), upstream, Copying::new(client_side, upstream_side))
+    (Box::new(client), upstream, Copying::new(client_side, upstream_side, None))
 }
 
 fn flow() -> Flow {

@@ -33,6 +33,7 @@ thread_local! {
 pub(super) struct Direction {
     held: Held,
     moved: u64,
+    chunks: u32,
     /// Bytes since the socket was last dry.
     run: usize,
     bulk: bool,
@@ -75,15 +76,17 @@ pub enum Fault {
 }
 
 impl Direction {
-    /// Counts bytes that others have moved.
-    pub(super) fn add(&mut self, bytes: u64) {
+    /// Counts what others have moved.
+    pub(super) fn add(&mut self, bytes: u64, chunks: u32) {
         self.moved += bytes;
+        self.chunks = self.chunks.wrapping_add(chunks);
     }
 
     /// Bytes that were read elsewhere and go first.
     pub(super) fn early(&mut self, bytes: Vec<u8>, ended: bool) {
         if !bytes.is_empty() {
             self.held = Held::Bytes { bytes, sent: 0 };
+            self.chunks = self.chunks.wrapping_add(1);
         }
         self.ended = ended;
     }
@@ -91,7 +94,7 @@ impl Direction {
     /// How far it is.
     pub(super) fn course(&self) -> Course {
         let holds = !matches!(self.held, Held::Nothing);
-        Course { moved: self.moved, holds, ended: self.ended, done: self.done }
+        Course { moved: self.moved, chunks: self.chunks, holds, ended: self.ended, done: self.done }
     }
 
     /// Whether the destination was told that the source has ended.
@@ -203,7 +206,10 @@ impl Direction {
         self.held = Held::Piped(pipe);
         match filled {
             Ok(0) => self.ended = true,
-            Ok(filled) => self.run += filled,
+            Ok(filled) => {
+                self.chunks = self.chunks.wrapping_add(1);
+                self.run += filled;
+            }
             // the readiness is cleared: the next round waits
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(Fault::From(error)),
@@ -224,6 +230,7 @@ impl Direction {
                 }
                 Taken::Bytes(got) => got.get(),
             };
+            self.chunks = self.chunks.wrapping_add(1);
             self.run += got;
             self.bulk |= got == buffer.len();
             let sent = match to.try_io(Interest::WRITABLE, || socket::write(to, &buffer[..got])) {

@@ -54,10 +54,10 @@ impl Pair for Spliced {
         }
     }
 
-    fn count(&mut self, from: By, bytes: u64) {
+    fn count(&mut self, from: By, bytes: u64, chunks: u32) {
         match from {
-            By::Client => self.up.add(bytes),
-            _ => self.down.add(bytes),
+            By::Client => self.up.add(bytes, chunks),
+            _ => self.down.add(bytes, chunks),
         }
     }
 

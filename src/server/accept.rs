@@ -1,7 +1,6 @@
 //! Accepts while there are seats and descriptors. Out of either it waits, says so once, and comes back
 //! by itself.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,21 +10,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::pulse::Pulse;
-use super::seats::Seats;
+use super::seats::{Seats, Shortage};
 
 /// How long to leave a machine alone that is out of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 /// There is room again when nobody has come for this long who would take the free seat.
 const CALM: Duration = Duration::from_secs(1);
 
-/// Accepts for ever. `start` makes the rest of a connection's life, or nothing if that is over already.
-/// `pulse` tells that it still does.
-pub(super) async fn accept<F, L>(listener: TcpListener, seats: Arc<Seats>, mut pulse: Pulse, start: F)
+/// Accepts for ever. `start` begins the rest of a connection's life, in a task of its own. `pulse` tells that it still
+/// does.
+pub(super) async fn accept<F>(listener: TcpListener, seats: Arc<Seats>, mut pulse: Pulse, start: F)
 where
-    F: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> Option<L>,
-    L: Future<Output = ()> + Send + 'static,
+    F: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit),
 {
-    let mut room = Room { short_at: None };
+    let mut room = Room { seats: &seats, short_at: None };
     loop {
         let seat = pulse.beside(take(&seats, &mut room)).await;
         let accepted = if room.short_at.is_some() {
@@ -49,13 +47,11 @@ where
                 if seats.free.available_permits() > seats.count() / 8 {
                     room.is_back();
                 }
-                if let Some(life) = start(client, peer, seat) {
-                    tokio::spawn(life);
-                }
+                start(client, peer, seat);
             }
             Err(error) if is_gone(&error) => {}
             Err(error) => {
-                room.ends(&format!("accept: {error}; further clients wait"));
+                room.ends(Shortage::Failed, &format!("accept: {error}; further clients wait"));
                 tokio::time::sleep(SHORTAGE_PAUSE).await;
             }
         }
@@ -63,12 +59,13 @@ where
 }
 
 /// Waits for a seat.
-async fn take(seats: &Seats, room: &mut Room) -> OwnedSemaphorePermit {
+async fn take(seats: &Seats, room: &mut Room<'_>) -> OwnedSemaphorePermit {
     loop {
         let seat = match seats.free.clone().try_acquire_owned() {
             Ok(seat) => seat,
             Err(_) => {
-                room.ends("every seat is taken, further clients wait; see -max-sessions and the descriptor limit");
+                let why = "every seat is taken, further clients wait; see -max-sessions and the descriptor limit";
+                room.ends(Shortage::Full, why);
                 seats.free.clone().acquire_owned().await.expect("nobody closes the semaphore")
             }
         };
@@ -79,14 +76,16 @@ async fn take(seats: &Seats, room: &mut Room) -> OwnedSemaphorePermit {
 }
 
 /// Whether there is room for more clients: one line per change.
-struct Room {
+struct Room<'a> {
+    seats: &'a Seats,
     /// When there was none last, if that is not over.
     short_at: Option<Instant>,
 }
 
-impl Room {
-    fn ends(&mut self, why: &str) {
+impl Room<'_> {
+    fn ends(&mut self, of: Shortage, why: &str) {
         if self.short_at.replace(Instant::now()).is_none() {
+            self.seats.are_short(of);
             tracing::warn!("{why}");
         }
     }
@@ -94,6 +93,7 @@ impl Room {
     fn is_back(&mut self) {
         if self.short_at.is_some_and(|at| at.elapsed() >= CALM) {
             self.short_at = None;
+            self.seats.are_enough();
             tracing::info!("there is room for clients, accepting again");
         }
     }
@@ -140,7 +140,8 @@ mod tests {
     async fn a_panic_in_one_session_ends_that_session_only() {
         let (listener, addr) = listener().await;
         let seats = Arc::new(Seats::new(2, 100));
-        let accepting = tokio::spawn(accept(listener, seats.clone(), pulse().1, |c, _, seat| Some(greet(c, seat))));
+        let accepting =
+            tokio::spawn(accept(listener, seats.clone(), pulse().1, |c, _, seat| drop(tokio::spawn(greet(c, seat)))));
         assert_eq!(ask(addr, b'!').await, b"");
         assert_eq!(ask(addr, b'!').await, b"");
         assert_eq!(ask(addr, b'?').await, b"hi");
@@ -154,7 +155,7 @@ mod tests {
         let (listener, addr) = listener().await;
         let (finger, pulse) = pulse();
         let seats = Arc::new(Seats::new(1, 100));
-        let accepting = tokio::spawn(accept(listener, seats, pulse, |c, _, seat| Some(greet(c, seat))));
+        let accepting = tokio::spawn(accept(listener, seats, pulse, |c, _, seat| drop(tokio::spawn(greet(c, seat)))));
         assert!(finger.feel().await, "it waits for a client");
         let mut first = TcpStream::connect(addr).await.expect("listening");
         tokio::task::yield_now().await;
@@ -186,7 +187,7 @@ mod tests {
                 let accepting = accept(listener, Arc::new(Seats::new(9, 100)), pulse, move |c, _, seat| {
                     // as a call to the kernel that does not come back
                     let _ = wait.recv();
-                    Some(greet(c, seat))
+                    tokio::spawn(greet(c, seat));
                 });
                 tokio::select! {
                     () = accepting => {}

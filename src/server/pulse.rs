@@ -5,7 +5,7 @@ use std::pin::pin;
 use tokio::sync::{mpsc, oneshot};
 
 /// For the one who asks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Finger(mpsc::Sender<oneshot::Sender<()>>);
 
 /// For the loop.

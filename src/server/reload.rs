@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::notify::Notify;
 use super::seats::Seats;
-use super::{check_mark, check_upstreams, count};
+use super::{check_mark, check_upstreams, count, start_taps};
 use crate::config::{Config, DnsSettings};
 use crate::dns;
 use crate::session::{Gateway, Setup};
@@ -88,6 +88,9 @@ async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     let file = setup.config.file.clone().unwrap_or_else(|| "settings".to_owned());
     let upstreams = count(setup.upstreams.len() as u64, "upstream");
     let routes = count(setup.config.routes.iter().filter(|route| !route.is_no_proxy()).count() as u64, "route");
+    start_taps(&setup).map_err(|why| vec![why])?;
+    // whoever rotates files says so by this signal
+    setup.taps().filter(|sink| old.taps().any(|old| Arc::ptr_eq(old, sink))).for_each(|sink| sink.reopen());
     gateway.exchange(setup);
     tracing::info!("reloaded {file}: {upstreams}, {routes}");
     Ok(())
@@ -102,6 +105,10 @@ fn keep(old: &Config, new: &mut Config) {
     if old.capture != new.capture {
         tracing::warn!("reload: -capture needs a restart, it stays as it was");
         new.capture = old.capture;
+    }
+    if old.admin != new.admin {
+        tracing::warn!("reload: -admin needs a restart, it stays as it was");
+        new.admin.clone_from(&old.admin);
     }
     match (&old.dns, &mut new.dns) {
         (Some(old), Some(new)) if !is_same_resolver(old, new) => {

@@ -1,9 +1,11 @@
 //! How many sessions may be open at once, and who waits for a seat. The number can change while they sit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::admin;
 
 /// The seats.
 #[derive(Debug)]
@@ -15,6 +17,20 @@ pub(super) struct Seats {
     debt: AtomicUsize,
     most: usize,
     descriptors: u64,
+    /// Clients wait for room now.
+    is_short: AtomicBool,
+    /// How often there was no seat, and how often accepting failed.
+    full: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shortage {
+    /// Every seat is taken.
+    Full,
+    /// Accepting failed.
+    Failed,
 }
 
 impl Seats {
@@ -26,7 +42,40 @@ impl Seats {
             debt: AtomicUsize::new(0),
             most,
             descriptors,
+            is_short: AtomicBool::new(false),
+            full: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         }
+    }
+
+    /// There is no more room.
+    pub(super) fn are_short(&self, of: Shortage) {
+        self.is_short.store(true, Ordering::Relaxed);
+        let count = match of {
+            Shortage::Full => &self.full,
+            Shortage::Failed => &self.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// There is room again.
+    pub(super) fn are_enough(&self) {
+        self.is_short.store(false, Ordering::Relaxed);
+    }
+
+    /// What the admin tells of them.
+    pub(super) fn shown(&self) -> admin::Seats {
+        admin::Seats {
+            count: self.count(),
+            is_short: self.is_short.load(Ordering::Relaxed),
+            full: self.full.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The limit that they were made for.
+    pub(super) fn descriptors(&self) -> u64 {
+        self.descriptors
     }
 
     /// How many there are.

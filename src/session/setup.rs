@@ -5,11 +5,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::mirror::Mirror;
+use super::taps::Taps;
 use crate::config::{Config, Via};
 use crate::dns::Resolver;
 use crate::route::{Routes, Verifier};
-use crate::stats::{Gate, Pass, Stats};
+use crate::stats::{Gate, Pass, Stats, Watch};
 use crate::sys::limits;
+use crate::tap::Sink;
 use crate::upstream::{Dialler, Upstream};
 
 /// What all sessions of a process share.
@@ -21,6 +23,8 @@ pub struct Gateway {
     pub resolver: Option<Arc<Resolver>>,
     /// The counters.
     pub stats: Stats,
+    /// What the admin tells of sessions; `None`: there is no admin.
+    pub watch: Option<Watch>,
     /// Lines about connections that should not be here.
     pub(super) gate: Gate,
     /// Lines about ports that are all taken.
@@ -35,6 +39,7 @@ pub struct Setup {
     /// The upstreams, in the order of the settings.
     pub upstreams: Vec<Arc<Upstream>>,
     pub(super) routes: Routes,
+    pub(super) taps: Taps,
     goes_direct: bool,
     pub(super) direct: Dialler,
     pub(super) verifier: Arc<Verifier>,
@@ -45,6 +50,7 @@ impl Gateway {
     pub fn new(setup: Setup) -> Gateway {
         let config = &setup.config;
         Gateway {
+            watch: config.admin.as_ref().map(|_| Watch::default()),
             resolver: config.dns.as_ref().map(|settings| Arc::new(Resolver::new(settings, config.mark))),
             setup: RwLock::new(Arc::new(setup)),
             mirror: Arc::default(),
@@ -100,12 +106,18 @@ impl Setup {
         let default = Via::Upstream(config.default_upstream);
         Ok(Setup {
             routes: Routes::new(&config.routes, default, config.verify_name),
+            taps: Taps::new(&config, old.map(|old| &old.taps)),
             goes_direct: config.routes.iter().any(|route| route.via == Via::Direct),
             direct: Dialler::new(&config, &config.source),
             verifier: old.map_or_else(Arc::default, |old| old.verifier.clone()),
             upstreams,
             config,
         })
+    }
+
+    /// The taps, to be started before the first session.
+    pub fn taps(&self) -> impl Iterator<Item = &Arc<Sink>> {
+        self.taps.sinks()
     }
 
     /// Whether a session may go to its origin without a proxy.

@@ -12,6 +12,7 @@ use crate::relay::{Copying, Relay};
 use crate::route::is_private;
 use crate::sniff::Prefix;
 use crate::stream::Stream;
+use crate::tap::Tapped;
 use crate::upstream::Link;
 
 /// What a session has become. The common kind stands in it, so that an idle tunnel is one piece of memory.
@@ -33,23 +34,23 @@ pub(super) struct Early {
     pub(super) ended: bool,
     /// What the upstream sent.
     pub(super) down: Vec<u8>,
-    /// Bytes that went up and down already.
-    pub(super) counted: (u64, u64),
+    /// Bytes that went up and down already, and the reads that brought them.
+    pub(super) counted: ([u64; 2], [u32; 2]),
 }
 
-/// Joins a client and its tunnel.
-pub(super) fn join(client: TcpStream, stream: Stream, early: Early) -> Tunnel {
+/// Joins a client and its tunnel. A tap has seen what is early from the client, and nothing of what is from the upstream.
+pub(super) fn join(client: TcpStream, stream: Stream, early: Early, tapped: Option<Tapped>) -> Tunnel {
     let Early { up, ended, down, counted } = early;
-    match stream {
-        Stream::Tcp(stream) => {
+    match (stream, tapped) {
+        (Stream::Tcp(stream), None) => {
             let mut relay = Relay::new(client, stream);
             relay.early_up(up, ended);
             relay.early_down(down);
             relay.counted(counted.0, counted.1);
             Tunnel::Spliced(relay)
         }
-        stream @ Stream::Tls(_) => {
-            let mut relay = Copying::new(client, stream);
+        (stream, tapped) => {
+            let mut relay = Copying::new(client, stream, tapped);
             relay.early_up(up, ended);
             relay.early_down(down);
             relay.counted(counted.0, counted.1);
@@ -97,11 +98,13 @@ impl Requests {
             limits: limits(&setup.config),
             dial_timeout: setup.config.dial_timeout,
         };
+        let client = plain::Client::new(client, report.tapped.clone());
         match plain::exchange(client, prefix.bytes, prefix.ended, way, flow).await {
             plain::Outcome::Ended(close) => Err(close),
             plain::Outcome::Switched { client, upstream, early_up, ended, early_down } => {
-                let counted = (report.flow.up, report.flow.down);
-                Ok(join(client, upstream, Early { up: early_up, ended, down: early_down, counted }))
+                let counted = ([report.flow.up, report.flow.down], report.flow.chunks);
+                let early = Early { up: early_up, ended, down: early_down, counted };
+                Ok(join(client, upstream, early, report.tapped.clone()))
             }
         }
     }

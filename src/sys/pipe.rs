@@ -58,6 +58,25 @@ pub fn allow(pipes: usize) {
     LIMIT.store(pipes, Ordering::Relaxed);
 }
 
+/// How many pipes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// All of them.
+    pub open: usize,
+    /// Those that wait to be lent.
+    pub kept: usize,
+    /// As many as there may be.
+    pub limit: usize,
+}
+
+/// How many pipes there are now.
+pub fn counts() -> Counts {
+    let kept = pool().pipes.len();
+    // one that is being refused counts for a moment
+    let limit = LIMIT.load(Ordering::Relaxed);
+    Counts { open: OPEN.load(Ordering::Relaxed).min(limit), kept, limit }
+}
+
 /// A pipe, and how many bytes are in it.
 pub struct Pipe {
     read: OwnedFd,

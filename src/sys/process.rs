@@ -1,4 +1,4 @@
-//! Other processes.
+//! Other processes, and what this one uses.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -31,4 +31,29 @@ pub fn stdout_is_gone(within: Duration) -> bool {
     let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
     let within = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
     poll(&mut watched, within).is_ok_and(|ready| ready > 0)
+}
+
+/// What this process uses; `None`: the kernel does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Memory, in bytes.
+    pub resident: Option<u64>,
+    /// Processor time so far, in seconds.
+    pub cpu: Option<f64>,
+}
+
+/// What this process uses now (man 5 proc).
+pub fn usage() -> Usage {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let kib: u64 =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()?;
+        Some(kib * 1024)
+    };
+    let cpu = || {
+        let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).ok()?;
+        let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        Some(seconds(usage.user_time()) + seconds(usage.system_time()))
+    };
+    Usage { resident: resident(), cpu: cpu() }
 }

@@ -1,33 +1,146 @@
-//! Sketch.
+//! A line per event, for people or as InformerProxy wrote it: to stdout, or to one file for all sessions.
 
-use std::io;
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, UNIX_EPOCH};
 
-use super::Record;
+use super::output::{self, Output};
 use super::scribe::Scribe;
-use crate::config::TapSettings;
+use super::{Record, What};
+use crate::config::{TapForm, TapSettings};
+use crate::format::Facts;
+use crate::format::informer::{Event, Pair};
+use crate::format::readable::{self, Moment, Readable, Seen};
 
-pub(super) struct Flow;
+/// The file in a folder.
+const NAME: &str = "flow.log";
+const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
+
+/// Writes lines.
+#[derive(Debug)]
+pub(super) struct Flow {
+    output: Output,
+    lines: Lines,
+}
+
+#[derive(Debug)]
+enum Lines {
+    Informer(Sessions<Pair>),
+    Readable {
+        lines: Readable,
+        sessions: Sessions<Seen>,
+        /// The day, in days since 1970, that was written last: lines have but the time.
+        day: Option<u64>,
+    },
+}
+
+/// What is kept of sessions, each with its facts, which are gone when the session is.
+type Sessions<T> = HashMap<u64, (Weak<Facts>, T)>;
 
 impl Flow {
-    pub(super) fn open(_settings: &TapSettings) -> io::Result<Flow> {
-        Err(io::ErrorKind::Unsupported.into())
+    /// Opens the file.
+    pub(super) fn open(settings: &TapSettings) -> io::Result<Flow> {
+        let path = settings.path.as_deref().map(|path| output::place(path, NAME)).transpose()?;
+        let output = Output::open(path.as_deref(), settings.append)?;
+        let lines = match settings.form {
+            TapForm::Informer => Lines::Informer(HashMap::new()),
+            _ => {
+                let colour = settings.colour.unwrap_or_else(|| path.is_none() && io::stdout().is_terminal());
+                Lines::Readable { lines: Readable { colour }, sessions: HashMap::new(), day: None }
+            }
+        };
+        Ok(Flow { output, lines })
     }
 }
 
 impl Scribe for Flow {
-    fn write(&mut self, _record: &Record) -> io::Result<()> {
+    fn write(&mut self, record: &Record) -> io::Result<()> {
+        let out = self.output.room();
+        match &mut self.lines {
+            Lines::Informer(sessions) => {
+                let mut pair = kept(sessions, record);
+                for status in pair.step(status(&record.what)) {
+                    status.inform(&record.facts, out);
+                }
+                self.output.added()?;
+                keep(sessions, record, pair);
+            }
+            Lines::Readable { lines, sessions, day } => {
+                let Some(event) = event(&record.what) else { return Ok(()) };
+                let today = record.at / DAY;
+                if day.is_none_or(|day| day != today) {
+                    heading(out, record.at)?;
+                }
+                let mut seen = kept(sessions, record);
+                lines.write(&Moment { at: record.at, facts: &record.facts, event }, &mut seen, out);
+                self.output.added()?;
+                *day = Some(today);
+                keep(sessions, record, seen);
+            }
+        }
         Ok(())
     }
+
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.output.flush()
     }
+
     fn forget(&mut self) -> u64 {
-        0
+        self.output.forget()
     }
-    fn missed(&mut self, _records: u64, _bytes: u64) -> io::Result<()> {
-        Ok(())
+
+    fn missed(&mut self, records: u64, bytes: u64) -> io::Result<()> {
+        match &mut self.lines {
+            Lines::Informer(sessions) => {
+                sessions.retain(|_, (facts, _)| facts.strong_count() > 0);
+                sessions.values_mut().for_each(|(_, pair)| pair.missed());
+            }
+            Lines::Readable { sessions, .. } => sessions.retain(|_, (facts, _)| facts.strong_count() > 0),
+        }
+        writeln!(self.output.room(), "# {records} records, {bytes} bytes are missing here")?;
+        self.output.added()
     }
+
     fn reopen(&mut self) -> io::Result<()> {
-        Ok(())
+        self.output.reopen()
     }
+}
+
+fn kept<T: Clone + Default>(sessions: &Sessions<T>, record: &Record) -> T {
+    sessions.get(&record.facts.id).map(|(_, it)| it.clone()).unwrap_or_default()
+}
+
+fn keep<T>(sessions: &mut Sessions<T>, record: &Record, it: T) {
+    match record.what {
+        What::Closed(_) => sessions.remove(&record.facts.id),
+        _ => sessions.insert(record.facts.id, (Arc::downgrade(&record.facts), it)),
+    };
+}
+
+fn status(what: &What) -> Event {
+    match what {
+        What::Opened => Event::Opened,
+        What::Read(dir, chunk) => Event::Read(*dir, chunk.len()),
+        What::Sent(dir, length) => Event::Sent(*dir, *length),
+        What::Ended(dir) => Event::Ended(*dir),
+        What::Closed(ending) => Event::Closed(ending.by),
+    }
+}
+
+fn event(what: &What) -> Option<readable::Event<'_>> {
+    Some(match what {
+        What::Opened => readable::Event::Opened,
+        What::Read(dir, chunk) => readable::Event::Read(*dir, chunk),
+        What::Sent(..) => return None,
+        What::Ended(dir) => readable::Event::Ended(*dir),
+        What::Closed(ending) => readable::Event::Closed(ending),
+    })
+}
+
+/// Says which day it is.
+fn heading(out: &mut Vec<u8>, at: u64) -> io::Result<()> {
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_nanos(at));
+    // Sat, 21 Nov 2026 12:45:35 GMT
+    writeln!(out, "# {}, times are UTC", date.get(..16).unwrap_or(&date))
 }

@@ -5,7 +5,6 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,8 +20,8 @@ pub(super) struct Output {
     path: Option<PathBuf>,
     file: File,
     gathered: Vec<u8>,
-    /// Where in it the record begins that is being made.
-    begun: usize,
+    /// How far it is whole records.
+    whole: usize,
     records: u64,
     /// The length of the file up to which it is whole; `None` where it has none.
     good: Option<u64>,
@@ -58,7 +57,7 @@ impl Output {
         let status = file.metadata()?;
         let good = (path.is_some() && status.is_file()).then(|| status.len());
         let path = path.map(Path::to_path_buf);
-        Ok(Output { path, file, gathered: Vec::new(), begun: 0, records: 0, good, looked: Instant::now() })
+        Ok(Output { path, file, gathered: Vec::new(), whole: 0, records: 0, good, looked: Instant::now() })
     }
 
     /// The length of the file, with what is gathered.
@@ -68,21 +67,23 @@ impl Output {
 
     /// Room for a record that is made in place, behind those that are gathered; [`added`](Output::added) ends it.
     pub(super) fn room(&mut self) -> &mut Vec<u8> {
-        self.begun = self.gathered.len();
+        self.gathered.truncate(self.whole);
         &mut self.gathered
     }
 
     /// A record was written into [`room`](Output::room).
     ///
     /// # Errors
-    /// Those of write(2); what was gathered before is kept, and this record is not.
+    /// Those of write(2); this record is taken back, and those before it are kept.
     pub(super) fn added(&mut self) -> io::Result<()> {
+        let before = std::mem::replace(&mut self.whole, self.gathered.len());
         self.records += 1;
         if self.gathered.len() < GATHER {
             return Ok(());
         }
         self.flush().inspect_err(|_| {
-            self.gathered.truncate(self.begun);
+            self.gathered.truncate(before);
+            self.whole = before;
             self.records -= 1;
         })
     }
@@ -99,10 +100,9 @@ impl Output {
             return self.added();
         }
         self.look()?;
-        let pieces = [self.gathered.as_slice(), head, body];
+        let pieces = [&self.gathered[..self.whole], head, body];
         write(&mut self.file, &pieces, &mut self.good)?;
-        self.gathered.clear();
-        self.records = 0;
+        self.forget();
         Ok(())
     }
 
@@ -111,19 +111,19 @@ impl Output {
     /// # Errors
     /// Those of write(2); it is kept.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        if self.gathered.is_empty() {
+        if self.whole == 0 {
             return Ok(());
         }
         self.look()?;
-        write(&mut self.file, &[&self.gathered], &mut self.good)?;
-        self.gathered.clear();
-        self.records = 0;
+        write(&mut self.file, &[&self.gathered[..self.whole]], &mut self.good)?;
+        self.forget();
         Ok(())
     }
 
     /// Forgets what was gathered, and tells how many records it was.
     pub(super) fn forget(&mut self) -> u64 {
         self.gathered.clear();
+        self.whole = 0;
         std::mem::take(&mut self.records)
     }
 
@@ -156,21 +156,31 @@ impl Output {
     }
 }
 
-/// Where a tap's file goes: into a folder it gets this name. Folders that are missing are made.
+/// Where a tap's only file is: at `path`, or under this name if that is a folder. Folders that are missing are made.
 ///
 /// # Errors
 /// Those of mkdir(2).
 pub(super) fn place(path: &Path, name: &str) -> io::Result<PathBuf> {
-    let is_folder = path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir();
-    let file = if is_folder { path.join(name) } else { path.to_path_buf() };
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
-    }
+    let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir();
+    let file = if is_folder { path.join(name) } else { path.to_owned() };
+    file.parent().map_or(Ok(()), folder)?;
     Ok(file)
 }
 
-/// All pieces, or none of them.
-fn write(file: &mut File, pieces: &[&[u8]], good: &mut Option<u64>) -> io::Result<()> {
+/// Makes a folder, and those above it, where it is missing.
+///
+/// # Errors
+/// Those of mkdir(2).
+pub(super) fn folder(path: &Path) -> io::Result<()> {
+    // a bare file name is in the folder without a name
+    if path.as_os_str().is_empty() { Ok(()) } else { DirBuilder::new().recursive(true).mode(0o750).create(path) }
+}
+
+/// All pieces, or none of them. A file whose length is known is cut to it when a write is torn.
+///
+/// # Errors
+/// Those of write(2).
+pub(super) fn write(file: &mut File, pieces: &[&[u8]], good: &mut Option<u64>) -> io::Result<()> {
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
     let mut rest = &mut slices[..];

@@ -2,10 +2,9 @@
 //! The thread alone meets the disk: what cannot be written is told once, and tried again from time to time.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::scribe::{Scribe, scribe};
@@ -21,15 +20,21 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How long the last records may take at the end.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// A tap that writes.
+/// Threads that have not ended.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// A tap that writes. When it is dropped its thread writes what waits, and ends.
 #[derive(Debug)]
-pub struct Sink {
+pub struct Sink(Arc<Shared>);
+
+/// What a tap shares with its thread.
+#[derive(Debug)]
+struct Shared {
     settings: TapSettings,
     queue: Mutex<Queue>,
     /// Told when there is something to do.
     work: Condvar,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    ended: AtomicBool,
+    started: AtomicBool,
     written: AtomicU64,
     missed: AtomicU64,
     missed_bytes: AtomicU64,
@@ -79,95 +84,92 @@ pub struct Counts {
 impl Sink {
     /// With these settings; opens nothing yet.
     pub fn new(settings: TapSettings) -> Sink {
-        Sink {
+        Sink(Arc::new(Shared {
             settings,
             queue: Mutex::default(),
             work: Condvar::new(),
-            thread: Mutex::default(),
-            ended: AtomicBool::new(false),
+            started: AtomicBool::new(false),
             written: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             missed_bytes: AtomicU64::new(0),
             failing: AtomicBool::new(false),
-        }
+        }))
     }
 
     /// Its settings.
     pub fn settings(&self) -> &TapSettings {
-        &self.settings
+        &self.0.settings
     }
 
     /// How it is doing.
     pub fn counts(&self) -> Counts {
+        let shared = &self.0;
         Counts {
-            written: self.written.load(Ordering::Relaxed),
-            missed: self.missed.load(Ordering::Relaxed),
-            missed_bytes: self.missed_bytes.load(Ordering::Relaxed),
-            queued: self.queue().bytes,
-            failing: self.failing.load(Ordering::Relaxed),
+            written: shared.written.load(Ordering::Relaxed),
+            missed: shared.missed.load(Ordering::Relaxed),
+            missed_bytes: shared.missed_bytes.load(Ordering::Relaxed),
+            queued: shared.queue().bytes,
+            failing: shared.failing.load(Ordering::Relaxed),
         }
+    }
+
+    /// What it is, for people.
+    pub fn shown(&self) -> String {
+        self.0.shown()
     }
 
     /// Starts its thread, if it has none.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(self: &Arc<Self>) -> std::io::Result<()> {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.is_none() {
-            let sink = self.clone();
-            let name = format!("tap-{}", self.settings.form.words().0);
-            *thread = Some(std::thread::Builder::new().name(name).spawn(move || {
-                Writer { sink: &sink, scribe: None, missed: Missed::default(), retry: None, told: false }.run();
-                sink.ended.store(true, Ordering::Release);
-            })?);
+    pub fn start(&self) -> std::io::Result<()> {
+        if self.0.started.swap(true, Ordering::Relaxed) {
+            return Ok(());
         }
-        Ok(())
+        let shared = self.0.clone();
+        let name = format!("tap-{}", shared.settings.form.words().0);
+        RUNNING.fetch_add(1, Ordering::Relaxed);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let _running = Running;
+            Writer { shared: &shared, scribe: None, missed: Missed::default(), retry: None, told: false }.run();
+        });
+        if thread.is_err() {
+            RUNNING.fetch_sub(1, Ordering::Relaxed);
+        }
+        thread.map(drop)
     }
 
     /// Its files were rotated away: opens them anew.
     pub fn reopen(&self) {
-        self.queue().reopen = true;
-        self.work.notify_one();
+        self.0.queue().reopen = true;
+        self.0.work.notify_one();
     }
 
     /// No further record comes: its thread writes what waits, and ends.
     pub fn close(&self) {
-        self.queue().closed = true;
-        self.work.notify_one();
-    }
-
-    /// Waits until its thread has ended, which a disk that hangs may keep from doing; whether it has.
-    pub fn wait(&self) -> bool {
-        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return true };
-        let start = Instant::now();
-        while !self.ended.load(Ordering::Acquire) {
-            if start.elapsed() > FAREWELL {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        thread.join().is_ok()
+        self.0.queue().closed = true;
+        self.0.work.notify_one();
     }
 
     /// Whether such a record is of use here.
     pub(super) fn wants(&self, what: &What) -> bool {
         match what {
-            What::Sent(..) => matches!(self.settings.form, TapForm::Informer | TapForm::Dumper),
+            What::Sent(..) => matches!(self.0.settings.form, TapForm::Informer | TapForm::Dumper),
             _ => true,
         }
     }
 
     /// Takes a record, or counts it where there is no room for it. How a session begins and ends is always taken.
     pub(super) fn push(&self, record: Record) {
+        let shared = &self.0;
         let weight = weight(&record);
-        let mut queue = self.queue();
-        let must = matches!(record.what, What::Opened | What::Closed(_)) || self.settings.when_full == WhenFull::Wait;
-        if !must && queue.bytes + weight > self.settings.queue {
+        let mut queue = shared.queue();
+        let must = matches!(record.what, What::Opened | What::Closed(_)) || shared.settings.when_full == WhenFull::Wait;
+        if !must && queue.bytes + weight > shared.settings.queue {
             let bytes = bytes(&record);
             queue.missed.records += 1;
             queue.missed.bytes += bytes;
-            self.count_missed(1, bytes);
+            shared.count_missed(1, bytes);
             return;
         }
         let idle = queue.entries.is_empty();
@@ -179,23 +181,31 @@ impl Sink {
         queue.entries.push_back(Entry::Record(record));
         drop(queue);
         if idle {
-            self.work.notify_one();
+            shared.work.notify_one();
         }
     }
 
     /// Ready when there is room, or nobody waits for it here.
     pub(super) fn poll_room(&self, session: u64, cx: &mut Context<'_>) -> Poll<()> {
-        if self.settings.when_full == WhenFull::Drop {
+        if self.0.settings.when_full == WhenFull::Drop {
             return Poll::Ready(());
         }
-        let mut queue = self.queue();
-        if queue.bytes < self.settings.queue || queue.closed {
+        let mut queue = self.0.queue();
+        if queue.bytes < self.0.settings.queue || queue.closed {
             return Poll::Ready(());
         }
         queue.waiting.insert(session, cx.waker().clone());
         Poll::Pending
     }
+}
 
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -204,6 +214,37 @@ impl Sink {
         self.missed.fetch_add(records, Ordering::Relaxed);
         self.missed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
+
+    /// What it is, for people.
+    fn shown(&self) -> String {
+        let (kind, _) = self.settings.form.words();
+        match &self.settings.path {
+            Some(path) => format!("tap {kind} {}", path.display()),
+            None => format!("tap {kind} to stdout"),
+        }
+    }
+}
+
+/// A thread that runs.
+struct Running;
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Waits until the threads of all taps that were closed have written what they had, which a disk that hangs may keep
+/// them from; whether they have.
+pub fn wait() -> bool {
+    let start = Instant::now();
+    while RUNNING.load(Ordering::Acquire) > 0 {
+        if start.elapsed() > FAREWELL {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
 }
 
 fn bytes(record: &Record) -> u64 {
@@ -222,7 +263,7 @@ fn weight(record: &Record) -> usize {
 
 /// The thread.
 struct Writer<'a> {
-    sink: &'a Sink,
+    shared: &'a Shared,
     scribe: Option<Box<dyn Scribe>>,
     /// What could not be written and is not noted in the file yet.
     missed: Missed,
@@ -254,15 +295,15 @@ impl Writer<'_> {
 
     /// Waits for something to do; the entries are in `batch` then. Before it waits, everything is flushed.
     fn take(&mut self, batch: &mut Vec<Entry>) -> (usize, bool, bool) {
-        let sink = self.sink;
-        let mut queue = sink.queue();
+        let shared = self.shared;
+        let mut queue = shared.queue();
         if queue.entries.is_empty() {
             drop(queue);
             self.flush();
-            queue = sink.queue();
+            queue = shared.queue();
         }
         while queue.entries.is_empty() && !queue.reopen && !queue.closed {
-            queue = sink.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         let mut weight = 0;
         while let Some(entry) = queue.entries.pop_front() {
@@ -280,9 +321,9 @@ impl Writer<'_> {
 
     /// There is room for so much more.
     fn give_back(&self, weight: usize) {
-        let mut queue = self.sink.queue();
+        let mut queue = self.shared.queue();
         queue.bytes -= weight;
-        let woken = if queue.bytes <= self.sink.settings.queue / 2 {
+        let woken = if queue.bytes <= self.shared.settings.queue / 2 {
             std::mem::take(&mut queue.waiting)
         } else {
             HashMap::new()
@@ -299,7 +340,7 @@ impl Writer<'_> {
             }
             Entry::Record(record) => {
                 if self.attempt(|scribe| scribe.write(record)) {
-                    self.sink.written.fetch_add(1, Ordering::Relaxed);
+                    self.shared.written.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
                 self.miss(1, bytes(record));
@@ -310,7 +351,7 @@ impl Writer<'_> {
     fn miss(&mut self, records: u64, bytes: u64) {
         self.missed.records += records;
         self.missed.bytes += bytes;
-        self.sink.count_missed(records, bytes);
+        self.shared.count_missed(records, bytes);
     }
 
     fn flush(&mut self) {
@@ -338,7 +379,7 @@ impl Writer<'_> {
                     Err(error) => self.fails(&error),
                 }
             }
-            if self.sink.settings.when_full == WhenFull::Drop || !self.pause() {
+            if self.shared.settings.when_full == WhenFull::Drop || !self.pause() {
                 return false;
             }
         }
@@ -346,7 +387,7 @@ impl Writer<'_> {
 
     fn once(&mut self, what: impl Fn(&mut dyn Scribe) -> std::io::Result<()>) -> std::io::Result<()> {
         if self.scribe.is_none() {
-            self.scribe = Some(scribe(&self.sink.settings)?);
+            self.scribe = Some(scribe(&self.shared.settings)?);
         }
         let scribe = self.scribe.as_mut().expect("it was opened just now");
         if self.missed.records > 0 {
@@ -365,54 +406,50 @@ impl Writer<'_> {
     fn works(&mut self) {
         self.retry = None;
         if std::mem::take(&mut self.told) {
-            self.sink.failing.store(false, Ordering::Relaxed);
-            let missed = self.sink.missed.load(Ordering::Relaxed);
-            tracing::info!("{}: is written again; records missed so far: {missed}", self.sink.shown());
+            self.shared.failing.store(false, Ordering::Relaxed);
+            let missed = self.shared.missed.load(Ordering::Relaxed);
+            tracing::info!("{}: is written again; records missed so far: {missed}", self.shared.shown());
         }
     }
 
     fn fails(&mut self, error: &std::io::Error) {
         self.retry = Some(Instant::now() + RETRY);
-        let forgotten = match (&mut self.scribe, self.sink.settings.when_full) {
+        let forgotten = match (&mut self.scribe, self.shared.settings.when_full) {
             (Some(scribe), WhenFull::Drop) => scribe.forget(),
             _ => 0,
         };
         if forgotten > 0 {
-            self.sink.written.fetch_sub(forgotten, Ordering::Relaxed);
+            self.shared.written.fetch_sub(forgotten, Ordering::Relaxed);
             self.miss(forgotten, 0);
         }
         if !std::mem::replace(&mut self.told, true) {
-            self.sink.failing.store(true, Ordering::Relaxed);
-            let then = match self.sink.settings.when_full {
+            self.shared.failing.store(true, Ordering::Relaxed);
+            let then = match self.shared.settings.when_full {
                 WhenFull::Drop => "what comes is not recorded",
                 WhenFull::Wait => "its sessions wait",
             };
-            tracing::error!("{}: {error}; {then} until it can be written, which is tried every 2s", self.sink.shown());
+            tracing::error!(
+                "{}: {error}; {then} until it can be written, which is tried every 2s",
+                self.shared.shown()
+            );
         }
     }
 
     /// Waits for the next try; whether there is one.
     fn pause(&self) -> bool {
         let start = Instant::now();
-        let mut queue = self.sink.queue();
+        let mut queue = self.shared.queue();
         while !queue.closed && !queue.reopen {
             let left = RETRY.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return true;
             }
-            queue = self.sink.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            queue = self.shared.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         !queue.closed
     }
 }
 
-impl Sink {
-    /// What it is, for people.
-    pub fn shown(&self) -> String {
-        let (kind, _) = self.settings.form.words();
-        match &self.settings.path {
-            Some(path) => format!("tap {kind} {}", path.display()),
-            None => format!("tap {kind} to stdout"),
-        }
-    }
-}
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -13,8 +13,8 @@ use super::source;
 
 pub(super) const MAN: &str = "man/handyproxy.conf.5";
 /// The tables of the file, and the sections that describe their keys.
-const TABLES: [(&str, &str); 4] =
-    [("", "TOP LEVEL"), ("rules", "RULES"), ("upstream", "UPSTREAMS"), ("route", "ROUTES")];
+const TABLES: [(&str, &str); 5] =
+    [("", "TOP LEVEL"), ("rules", "RULES"), ("upstream", "UPSTREAMS"), ("route", "ROUTES"), ("tap", "TAPS")];
 
 #[test]
 fn the_page_has_every_key_of_the_file_and_no_other() {
@@ -37,6 +37,49 @@ fn every_flag_is_a_key_of_the_top_level_with_its_default() {
     let described: BTreeMap<String, Option<String>> =
         described.into_iter().map(|item| (item.name.clone(), item.default())).collect();
     assert_eq!(described, defaults(&[&SWITCHES[..], &["config"]].concat()));
+}
+
+#[test]
+fn what_a_tap_does_by_default_is_what_the_page_says() {
+    let config = |words: &str| match config::Command::parse(["-tap".to_owned(), words.to_owned()]) {
+        Ok(config::Command::Run(config)) => config::shown(&config, |_| String::new()),
+        other => panic!("{words}: {other:?}"),
+    };
+    let shown = |words: &str, key: &str| {
+        let text = config(words);
+        let (_, tap) = text.split_once("[[tap]]").unwrap_or_else(|| panic!("{text}"));
+        tap.lines()
+            .find_map(|line| line.strip_prefix(&format!("{key} = ")))
+            .map(|value| value.trim_matches('"').to_owned())
+    };
+    let defaults =
+        Page::read(MAN).items("TAPS", "Cm").into_iter().filter_map(|item| Some((item.default()?, item.name)));
+    let mut count = 0;
+    for (default, name) in defaults {
+        let told = match name.as_str() {
+            // the first one
+            "format" => {
+                assert_eq!(
+                    [shown("flow", "format"), shown("dump:/x", "format")].map(Option::unwrap_or_default),
+                    ["readable", "dumper"]
+                );
+                continue;
+            }
+            // what is off is not shown, what goes with it neither
+            "rotate-size" | "rotate-time" | "keep" | "compress" => {
+                assert_eq!(
+                    (shown("pcapng:/x", &name), matches!(default.as_str(), "0" | "false")),
+                    (None, true),
+                    "{name}"
+                );
+                continue;
+            }
+            name => shown("pcapng:/x", name).unwrap_or_else(|| panic!("{name} is not shown")),
+        };
+        assert!(default == told || default.starts_with(&format!("{told}, ")), "{name}: {default} is not {told}");
+        count += 1;
+    }
+    assert_eq!((count, shown("hexlog:/x", "append").as_deref()), (3, Some("false")));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::scratch::Scratch;
 use super::{PROGRAM, succeeds};
 
 /// What is typed, and what must be offered for its last word, among other things.
-const OFFERED: [(&str, &[&str]); 12] = [
+const OFFERED: [(&str, &[&str]); 13] = [
     ("handyproxy ", &["check", "rules", "doctor", "setup", "completions"]),
     ("handyproxy -loc", &["-local-port"]),
     ("handyproxy --loc", &["--local-port"]),
@@ -17,15 +17,17 @@ const OFFERED: [(&str, &[&str]); 12] = [
     ("handyproxy rules ", &["up", "down", "status", "print", "confirm", "words"]),
     ("handyproxy rules up -conf", &["-config", "-confirm"]),
     ("handyproxy doctor -js", &["-json"]),
+    ("handyproxy top -", &["-admin", "-config", "-interval", "-once"]),
     ("handyproxy setup -u", &["-user", "-upstream", "-undo"]),
     ("handyproxy setup -dns ", &["yes", "no"]),
     ("handyproxy setup --mode l", &["local"]),
 ];
 /// What is typed, and what must not be offered.
-const NOT_OFFERED: [(&str, &str); 5] = [
+const NOT_OFFERED: [(&str, &str); 6] = [
     ("handyproxy -local-port ", "check"),
     ("handyproxy check -js", "-json"),
     ("handyproxy completions -", "-config"),
+    ("handyproxy top -", "-sniff-timeout"),
     ("handyproxy check ", "rules"),
     ("handyproxy setup -", "-sniff-timeout"),
 ];

@@ -9,7 +9,7 @@ use super::scratch::Scratch;
 use super::{PROGRAM, built, package, succeeds};
 
 /// Path, mode, and whether it must have been packed with gzip.
-const WANTED: [(&str, &str); 14] = [
+const WANTED: [(&str, &str); 15] = [
     ("./usr/bin/handyproxy", "-rwxr-xr-x"),
     ("./usr/sbin/handyproxy-rules", "-rwxr-xr-x"),
     ("./etc/handyproxy/", "drwxr-x---"),
@@ -24,6 +24,7 @@ const WANTED: [(&str, &str); 14] = [
     ("./usr/share/doc/handyproxy/changelog.Debian.gz", "-rw-r--r--"),
     ("./usr/share/doc/handyproxy/copyright", "-rw-r--r--"),
     ("./usr/share/man/man8/handyproxy-rules.8.gz", "-rw-r--r--"),
+    ("./etc/logrotate.d/handyproxy", "-rw-r--r--"),
 ];
 
 #[test]
@@ -46,6 +47,11 @@ fn every_file_is_there_and_is_roots() {
     }
     for example in files("deploy/examples") {
         assert!(modes.contains_key(&format!("./usr/share/doc/handyproxy/examples/{example}")), "{example}");
+    }
+    for folder in ["grafana", "prometheus"] {
+        for file in files(&format!("deploy/{folder}")) {
+            assert!(modes.contains_key(&format!("./usr/share/handyproxy/{folder}/{file}")), "{folder}/{file}");
+        }
     }
     let units = modes.keys().filter(|path| path.starts_with("./usr/lib/systemd/system/handyproxy")).count();
     assert_eq!(units, files("deploy/systemd").iter().filter(|name| name.contains("@.")).count());
@@ -81,6 +87,15 @@ fn lintian_has_neither_errors_nor_warnings() {
     let told = super::said(&output.stdout);
     assert!(output.status.success(), "{told}{}", super::said(&output.stderr));
     assert!(!told.contains("E: ") && !told.contains("W: "), "{told}");
+}
+
+/// An upgrade asks before it replaces one that was changed.
+#[test]
+fn what_lies_in_etc_is_the_admins_to_change() {
+    let scratch = Scratch::new();
+    succeeds(Command::new("dpkg-deb").arg("--control").arg(package()).arg(scratch.path("control")));
+    let listed = fs::read_to_string(scratch.path("control/conffiles")).expect("the package has some");
+    assert_eq!(listed, "/etc/logrotate.d/handyproxy\n");
 }
 
 #[test]

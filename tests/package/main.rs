@@ -16,6 +16,7 @@ mod contents;
 mod images;
 mod licences;
 mod life;
+mod logs;
 mod machine;
 mod manual;
 mod scratch;

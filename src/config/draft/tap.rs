@@ -57,31 +57,63 @@ pub(super) fn word(text: &str, folder: &Path, place: Place) -> Result<TapSetting
     let (kind, format) = what.split_once('/').map_or((what, None), |(kind, format)| (kind, Some(format)));
     let mut tap = new(form(kind, format)?, place);
     tap.path = path.and_then(|path| self::path(path, folder));
-    finish(tap)
+    let wrong = against(&tap);
+    if wrong.is_empty() { Ok(tap) } else { Err(wrong.join("; ")) }
 }
 
 /// Reads a section.
 pub(super) fn read(section: &Section, folder: &Path) -> Result<TapSettings, Vec<Mistake>> {
+    let wrong = |why: String| Mistake { given: format!("{}: tap", section.place), why };
     let mut mistakes = Vec::new();
-    let given = |name: &str| section.keys.iter().find(|key| key.name == name);
-    let word = |name: &str| given(name).and_then(|key| text(key).ok());
-    let Some(kind) = word("kind") else {
-        let why = "kind is missing: flow, dump, hexlog or pcapng".to_owned();
-        return Err(vec![Mistake { given: format!("{}: tap", section.place), why }]);
+    let form = match (word_of(section, "kind"), word_of(section, "format")) {
+        (Ok(Some(kind)), Ok(format)) => form(&kind, format.as_deref()).map_err(wrong),
+        (Ok(None), _) => Err(wrong("kind is missing: flow, dump, hexlog or pcapng".to_owned())),
+        (Err(mistake), _) | (_, Err(mistake)) => Err(mistake),
     };
-    let mut tap = match form(&kind, word("format").as_deref()) {
-        Ok(form) => new(form, section.place.clone()),
-        Err(why) => return Err(vec![Mistake { given: format!("{}: tap", section.place), why }]),
-    };
+    let is_known = form.is_ok();
+    // without its kind, the other keys can be looked at all the same
+    let form = form.unwrap_or_else(|mistake| {
+        mistakes.push(mistake);
+        TapForm::Flow
+    });
+    let mut tap = new(form, section.place.clone());
     for key in &section.keys {
         if let Err(why) = set(&mut tap, key, folder) {
             mistakes.push(mistake(section, "tap", key, why));
         }
     }
-    if !mistakes.is_empty() {
-        return Err(mistakes);
+    if is_known {
+        if let Some(key) = section.keys.iter().find(|key| key.name == "append").filter(|_| form.is_per_session()) {
+            mistakes.push(mistake(section, "tap", key, "is of no use here: each session has a new file"));
+        }
+        mistakes.extend(against(&tap).into_iter().map(wrong));
     }
-    finish(tap).map_err(|why| vec![Mistake { given: format!("{}: tap", section.place), why }])
+    if mistakes.is_empty() { Ok(tap) } else { Err(mistakes) }
+}
+
+/// What a key says, if it is there.
+fn word_of(section: &Section, name: &str) -> Result<Option<String>, Mistake> {
+    match section.keys.iter().find(|key| key.name == name) {
+        Some(key) => text(key).map(Some).map_err(|why| mistake(section, "tap", key, why)),
+        None => Ok(None),
+    }
+}
+
+/// Whether two taps would write over each other in one file. In one folder, files of two kinds have two names.
+pub(super) fn clash(one: &TapSettings, other: &TapSettings) -> bool {
+    let pair = [one, other];
+    if one.path != other.path || pair.iter().any(|tap| tap.form.is_per_session()) {
+        return false;
+    }
+    match &one.path {
+        Some(path) => one.form.words().0 == other.form.words().0 || !is_folder(path),
+        // lines can stand between lines, packets cannot
+        None => pair.iter().any(|tap| tap.form == TapForm::Pcapng),
+    }
+}
+
+fn is_folder(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir()
 }
 
 fn set(tap: &mut TapSettings, key: &Key, folder: &Path) -> Result<(), String> {
@@ -127,23 +159,26 @@ fn set(tap: &mut TapSettings, key: &Key, folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// What goes with what.
-fn finish(tap: TapSettings) -> Result<TapSettings, String> {
+/// What does not go together.
+fn against(tap: &TapSettings) -> Vec<String> {
     let (kind, _) = tap.form.words();
     let rotates = tap.rotate_size.is_some() || tap.rotate_time.is_some();
-    if (rotates || tap.keep > 0 || tap.compress) && tap.form != TapForm::Pcapng {
-        return Err(format!("{kind} files are not rotated here: logrotate(8) does it, and SIGHUP opens them anew"));
-    }
-    if rotates && tap.path.is_none() {
-        return Err("stdout cannot be rotated: give path".to_owned());
-    }
-    if (tap.keep > 0 || tap.compress) && !rotates {
-        return Err("keep and compress are about rotated files: give rotate-size or rotate-time".to_owned());
-    }
-    if tap.form.is_per_session() && tap.path.is_none() {
-        return Err("writes a file per session: give path, the folder for them".to_owned());
-    }
-    Ok(tap)
+    let keeps = tap.keep > 0 || tap.compress;
+    let is_pcapng = tap.form == TapForm::Pcapng;
+    let elsewhere = format!("{kind} files are not rotated here: logrotate(8) does it, and SIGHUP opens them anew");
+    [
+        ((rotates || keeps) && !is_pcapng).then_some(elsewhere),
+        (is_pcapng && rotates && tap.path.is_none()).then(|| "stdout cannot be rotated: give path".to_owned()),
+        (is_pcapng && keeps && !rotates)
+            .then(|| "keep and compress are about rotated files: give rotate-size or rotate-time".to_owned()),
+        (tap.form.is_per_session() && tap.path.is_none())
+            .then(|| "writes a file per session: give path, the folder for them".to_owned()),
+        (tap.colour.is_some() && tap.form != TapForm::Flow)
+            .then(|| "colour is for kind = \"flow\", format = \"readable\"".to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn form(kind: &str, format: Option<&str>) -> Result<TapForm, String> {
@@ -161,3 +196,7 @@ fn form(kind: &str, format: Option<&str>) -> Result<TapForm, String> {
 fn path(text: &str, folder: &Path) -> Option<PathBuf> {
     (!matches!(text, "" | "-")).then(|| folder.join(text))
 }
+
+#[cfg(test)]
+#[path = "tap_tests.rs"]
+mod tests;

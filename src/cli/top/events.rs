@@ -1,0 +1,123 @@
+//! What happens: keys, answers, signals, all through one channel.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use ratatui::crossterm::event::{self, KeyEvent, KeyEventKind};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::client::Client;
+use super::facts::Snapshot;
+
+/// Something that happened.
+pub(super) enum Event {
+    Key(KeyEvent),
+    Paste(String),
+    /// The terminal has another size.
+    Size,
+    Answer(Box<Result<Snapshot, String>>),
+    /// What became of a kill, for people.
+    Killed(String),
+    /// By this signal.
+    Stop(&'static str),
+    /// Why nothing more can be typed.
+    End(String),
+}
+
+/// Who asks the daemon, and hears keys and signals.
+pub(super) struct Events {
+    arriving: Receiver<Event>,
+    kills: mpsc::UnboundedSender<u64>,
+    pause: watch::Sender<bool>,
+}
+
+impl Events {
+    /// Asks at once, and again after each interval.
+    ///
+    /// # Errors
+    /// There is no runtime.
+    pub(super) fn start(client: Client, interval: Duration) -> Result<Events, String> {
+        let (sending, arriving) = channel();
+        let (kills, killed) = mpsc::unbounded_channel();
+        let (pause, paused) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
+        let keys = sending.clone();
+        std::thread::spawn(move || type_on(&keys));
+        std::thread::spawn(move || {
+            runtime.spawn(hear(sending.clone()));
+            runtime.spawn(kill(client.clone(), killed, sending.clone()));
+            runtime.block_on(look(client, interval, paused, sending));
+        });
+        Ok(Events { arriving, kills, pause })
+    }
+
+    /// Waits for something to happen; then all that has happened since.
+    pub(super) fn next(&self) -> Vec<Event> {
+        let first = self.arriving.recv().unwrap_or_else(|_| Event::End("nobody listens any more".to_owned()));
+        std::iter::once(first).chain(self.arriving.try_iter()).collect()
+    }
+
+    /// Kills a session; what became of it arrives later.
+    pub(super) fn kill(&self, id: u64) {
+        let _ = self.kills.send(id);
+    }
+
+    /// Asks no more, or at once.
+    pub(super) fn pause(&self, paused: bool) {
+        let _ = self.pause.send(paused);
+    }
+}
+
+fn type_on(events: &Sender<Event>) {
+    loop {
+        let event = match event::read() {
+            Ok(event::Event::Key(key)) if key.kind != KeyEventKind::Release => Event::Key(key),
+            Ok(event::Event::Paste(text)) => Event::Paste(text),
+            Ok(event::Event::Resize(..)) => Event::Size,
+            Ok(_) => continue,
+            Err(error) => {
+                let _ = events.send(Event::End(format!("read the terminal: {error}")));
+                return;
+            }
+        };
+        if events.send(event).is_err() {
+            return;
+        }
+    }
+}
+
+async fn look(client: Client, interval: Duration, mut paused: watch::Receiver<bool>, events: Sender<Event>) {
+    loop {
+        let answer = client.sessions().await;
+        if events.send(Event::Answer(Box::new(answer))).is_err() {
+            return;
+        }
+        // going on after a pause is a reason to ask at once
+        let _ = tokio::time::timeout(interval, paused.wait_for(|paused| *paused)).await;
+        if paused.wait_for(|paused| !*paused).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn kill(client: Client, mut kills: mpsc::UnboundedReceiver<u64>, events: Sender<Event>) {
+    while let Some(id) = kills.recv().await {
+        let note = client.kill(id).await.unwrap_or_else(|why| format!("session {id} was not killed: {why}"));
+        if events.send(Event::Killed(note)).is_err() {
+            return;
+        }
+    }
+}
+
+async fn hear(events: Sender<Event>) {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut int), Ok(mut term), Ok(mut hup)] = kinds.map(signal) else { return };
+    let name = tokio::select! {
+        _ = int.recv() => "SIGINT",
+        _ = term.recv() => "SIGTERM",
+        _ = hup.recv() => "SIGHUP",
+    };
+    let _ = events.send(Event::Stop(name));
+}

@@ -1,0 +1,235 @@
+//! A queue at its bound, a file that fails, and the end.
+
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use super::super::{Chunk, Tapped};
+use super::*;
+use crate::close::{By, End};
+use crate::config::Place;
+use crate::format::{Dir, Ending, Facts};
+
+/// What a scribe was told.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Opened,
+    Bytes(Vec<u8>),
+    Closed,
+    Missed(u64, u64),
+}
+
+/// A scribe that waits before each record until it may go on, and fails when it is told to.
+struct Fake {
+    told: Sender<Told>,
+    may: Receiver<io::Result<()>>,
+}
+
+impl Scribe for Fake {
+    fn write(&mut self, record: &Record) -> io::Result<()> {
+        self.may.recv().unwrap_or(Ok(()))?;
+        let told = match &record.what {
+            What::Opened => Told::Opened,
+            What::Read(_, chunk) => Told::Bytes(chunk.to_vec()),
+            What::Closed(_) => Told::Closed,
+            _ => return Ok(()),
+        };
+        self.told.send(told).expect("the test listens");
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn forget(&mut self) -> u64 {
+        0
+    }
+
+    fn missed(&mut self, records: u64, bytes: u64) -> io::Result<()> {
+        self.told.send(Told::Missed(records, bytes)).expect("the test listens");
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A tap whose thread writes to a fake.
+struct Rig {
+    sink: Arc<Sink>,
+    told: Receiver<Told>,
+    go: Sender<io::Result<()>>,
+    thread: JoinHandle<()>,
+}
+
+fn rig(when_full: WhenFull, queue: usize) -> Rig {
+    let sink = Arc::new(Sink::new(TapSettings {
+        form: TapForm::Hexlog,
+        path: None,
+        from: Vec::new(),
+        to: Vec::new(),
+        when_full,
+        queue,
+        append: false,
+        rotate_size: None,
+        rotate_time: None,
+        keep: 0,
+        compress: false,
+        colour: None,
+        place: Place::new("here"),
+    }));
+    let (tell, told) = channel();
+    let (go, may) = channel();
+    let shared = sink.0.clone();
+    let thread = std::thread::spawn(move || {
+        let scribe: Option<Box<dyn Scribe>> = Some(Box::new(Fake { told: tell, may }));
+        Writer { shared: &shared, scribe, missed: Missed::default(), retry: None, told: false }.run();
+    });
+    Rig { sink, told, go, thread }
+}
+
+fn session(sink: &Arc<Sink>) -> Tapped {
+    let addr = |text: &str| text.parse().expect("an address");
+    let facts = Facts {
+        id: 7,
+        client: addr("10.0.0.5:1000"),
+        origin: addr("192.0.2.7:443"),
+        name: None,
+        target: "192.0.2.7:443".to_owned(),
+        via: None,
+        upstream: None,
+        from_port: None,
+        local_port: 8443,
+    };
+    Tapped::open(facts, vec![sink.clone()])
+}
+
+fn ending() -> Ending {
+    Ending { end: End::Done, by: By::Client, error: None, up: 0, down: 0, lasted: Duration::ZERO }
+}
+
+impl Rig {
+    fn next(&self) -> Told {
+        self.told.recv_timeout(Duration::from_secs(10)).expect("a record")
+    }
+
+    fn end(self) -> Vec<Told> {
+        drop(self.go);
+        drop(self.sink);
+        self.thread.join().expect("it has not panicked");
+        self.told.iter().collect()
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_counted_and_marked_where_it_is_missing() {
+    let rig = rig(WhenFull::Drop, 3 * RECORD + 10);
+    let tapped = session(&rig.sink);
+    tapped.copied(Dir::Up, b"first");
+    tapped.copied(Dir::Up, b"too long, and so left out");
+    tapped.copied(Dir::Up, b"me too");
+    // the begin and the end of a session are no bytes that could fill a queue
+    tapped.close(ending());
+    let counts = rig.sink.counts();
+    assert_eq!((counts.missed, counts.missed_bytes), (2, 31), "{counts:?}");
+    drop(tapped);
+    let told = rig.end();
+    assert_eq!(told, [Told::Opened, Told::Bytes(b"first".into()), Told::Missed(2, 31), Told::Closed]);
+}
+
+#[test]
+fn a_session_waits_for_room_and_is_woken_by_it() {
+    let rig = rig(WhenFull::Wait, 4 * RECORD);
+    let tapped = session(&rig.sink);
+    let (count, waker) = futures_count();
+    let mut cx = Context::from_waker(&waker);
+    assert!(tapped.poll_room(&mut cx).is_ready());
+    for _ in 0..8 {
+        tapped.copied(Dir::Up, b"x");
+    }
+    assert!(tapped.poll_room(&mut cx).is_pending());
+    assert_eq!(count.load(Ordering::Relaxed), 0);
+    let told = {
+        let Rig { sink, told, go, thread } = rig;
+        drop(go);
+        eventually(|| count.load(Ordering::Relaxed) > 0);
+        assert!(tapped.poll_room(&mut cx).is_ready());
+        drop((sink, tapped));
+        thread.join().expect("it has not panicked");
+        told.iter().collect::<Vec<_>>()
+    };
+    assert_eq!(told.len(), 9, "nothing was left out: {told:?}");
+}
+
+#[test]
+fn a_file_that_fails_costs_records_and_nothing_else() {
+    let rig = rig(WhenFull::Drop, 1 << 20);
+    let tapped = session(&rig.sink);
+    rig.go.send(Ok(())).expect("it waits");
+    assert_eq!(rig.next(), Told::Opened);
+    tapped.copied(Dir::Up, b"lost");
+    rig.go.send(Err(io::ErrorKind::StorageFull.into())).expect("it waits");
+    eventually(|| rig.sink.counts().failing);
+    // not tried before its time
+    tapped.copied(Dir::Up, b"lost too");
+    eventually(|| rig.sink.counts().missed == 2);
+    std::thread::sleep(RETRY);
+    tapped.copied(Dir::Up, b"kept");
+    rig.go.send(Ok(())).expect("it waits");
+    assert_eq!([rig.next(), rig.next()], [Told::Missed(2, 12), Told::Bytes(b"kept".into())]);
+    eventually(|| !rig.sink.counts().failing);
+    assert_eq!(rig.sink.counts().written, 2);
+    assert_eq!(rig.sink.counts().queued, 0);
+    drop(tapped);
+    rig.end();
+}
+
+#[test]
+fn where_sessions_wait_a_record_is_tried_until_it_is_written() {
+    let rig = rig(WhenFull::Wait, 1 << 20);
+    let tapped = session(&rig.sink);
+    rig.go.send(Ok(())).expect("it waits");
+    assert_eq!(rig.next(), Told::Opened);
+    tapped.copied(Dir::Up, b"kept");
+    rig.go.send(Err(io::ErrorKind::StorageFull.into())).expect("it waits");
+    rig.go.send(Ok(())).expect("it waits");
+    assert_eq!(rig.next(), Told::Bytes(b"kept".into()));
+    assert_eq!(rig.sink.counts().missed, 0);
+    drop(tapped);
+    rig.end();
+}
+
+#[test]
+fn a_large_read_is_handed_over_and_a_small_one_copied() {
+    let mut buffer = vec![7; 64 * 1024].into_boxed_slice();
+    let before = buffer.as_ptr();
+    let small = Chunk::take(&mut buffer, 100);
+    assert_eq!((buffer.as_ptr(), &small[..]), (before, &[7; 100][..]));
+    let large = Chunk::take(&mut buffer, 50_000);
+    assert_eq!((large.as_ptr(), large.len()), (before, 50_000));
+    assert_eq!(buffer.len(), 64 * 1024, "another one took its place");
+    buffer.fill(9);
+    assert!(large.iter().all(|byte| *byte == 7));
+}
+
+fn eventually(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < Duration::from_secs(10), "it does not come about");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A waker that counts.
+fn futures_count() -> (Arc<AtomicU64>, Waker) {
+    struct Count(Arc<AtomicU64>);
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let count = Arc::new(AtomicU64::new(0));
+    (count.clone(), Arc::new(Count(count)).into())
+}
