@@ -195,7 +195,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         }
     };
     if decision.via != early || !is_likely {
-        flow.dial_began = Some(flow.started.elapsed().into());
+        flow.dials_now();
     }
     if decision.via != early {
         dialled = None;
@@ -228,6 +228,11 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
             opened @ Way::Opened(..) => return Ok(opened),
         };
         flow.upstream = Some(link.addr);
+        // the admin lets in whoever comes from this machine
+        if config.is_admin(origin) && origin::is_local(link.addr.ip()) {
+            let why = format_args!("port {} is the admin's, and the upstream is on this machine", origin.port());
+            return Err(Failure::rejected(why));
+        }
         let Via::Upstream(number) = decision.via else { unreachable!("only an upstream has proxies") };
         let upstream = &setup.upstreams[number];
         let is_plain = heard.protocol == Protocol::Http && !is_h2;

@@ -89,7 +89,7 @@ pub(super) static SUBCOMMANDS: &[Subcommand] = &[
         action: "",
         flags: top::FLAGS,
         words: "",
-        what: "look at a running daemon, live; -admin ADDR or -config FILE, -interval TIME, -once (prints it)",
+        what: "look at a running daemon, live; -admin ADDR or -config FILE, -interval TIME, -once (print and end)",
     },
     Subcommand {
         name: "cat",

@@ -121,12 +121,13 @@ impl Metrics {
             self.sniff.observe(span.seconds());
         }
         let way: Way = [("upstream", upstream.to_owned())];
-        let answered = flow.status.is_some() || flow.set_up.is_some();
+        let shown = flow.shown.as_deref();
+        let answered = flow.status.is_some() || flow.stage == Stage::Relay;
         for (times, seconds) in [
             (&self.dial, dialled(flow)),
             (&self.tls, flow.tls.map(Span::seconds)),
             (&self.connect, flow.connect.filter(|_| answered).map(Span::seconds)),
-            (&self.set_up, flow.set_up.map(Span::seconds)),
+            (&self.set_up, shown.and_then(|shown| shown.set_up.get()).map(|span| span.seconds())),
         ] {
             if let Some(seconds) = seconds {
                 times.get_or_create(&way).observe(seconds);
@@ -154,8 +155,8 @@ impl Metrics {
 
 /// How long the dial itself took, if it came to something.
 fn dialled(flow: &Flow) -> Option<f64> {
-    let is_connected = flow.upstream.is_some() || flow.set_up.is_some();
-    let began = flow.dial_began.map_or(0.0, Span::seconds);
+    let is_connected = flow.upstream.is_some() || flow.stage == Stage::Relay;
+    let began = flow.shown.as_ref().and_then(|shown| shown.dial_began.get()).map_or(0.0, |span| span.seconds());
     flow.dial.filter(|_| is_connected).map(|span| (span.seconds() - began).max(0.0))
 }
 
@@ -207,7 +208,9 @@ mod tests {
     }
 
     fn flow() -> Flow {
-        Flow::new("192.0.2.1:1".parse().expect("an address"))
+        let mut flow = Flow::new("192.0.2.1:1".parse().expect("an address"));
+        flow.show_to_others();
+        flow
     }
 
     fn span(millis: u64) -> Option<Span> {
@@ -221,7 +224,9 @@ mod tests {
         flow.name = Host::parse(b"secret.example").map(|host| Name { host, source: Source::Sni });
         flow.upstream = "192.0.2.2:3128".parse().ok();
         (flow.sniff, flow.dial, flow.connect) = (span(20), span(30), span(400));
-        (flow.dial_began, flow.status) = (span(20), Some(200));
+        flow.status = Some(200);
+        let shown = flow.shown.as_ref().expect("somebody looks on");
+        shown.dial_began.get_or_init(|| Duration::from_millis(20).into());
         flow.reach(Stage::Relay);
         metrics.observe(&flow, &Close::new(End::Done, By::Client), "corp");
         let text = told(&metrics);
