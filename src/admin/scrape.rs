@@ -42,7 +42,10 @@ impl Form {
     }
 
     /// Writes all metrics of now.
-    pub(super) fn write(self, registry: &Registry) -> String {
+    pub(super) fn write(self, house: &House, registry: &Registry) -> String {
+        if let Some(watch) = &house.gateway.watch {
+            house.gateway.setup().upstreams.iter().for_each(|upstream| watch.metrics.expect(upstream.name()));
+        }
         let mut out = String::with_capacity(32 << 10);
         text::encode(&mut out, registry).expect("a String takes all");
         if self == Form::Open { out } else { classic(&out) }

@@ -110,6 +110,14 @@ impl Metrics {
         registry.register("failures", "Sessions that failed, by stage, end and status of the upstream", failures);
     }
 
+    /// There is this upstream: what it has not done yet is 0, not absent.
+    pub fn expect(&self, upstream: &str) {
+        let way: Way = [("upstream", upstream.to_owned())];
+        for times in [&self.dial, &self.tls, &self.connect, &self.set_up] {
+            drop(times.get_or_create(&way));
+        }
+    }
+
     /// A session has ended, on its way through this upstream.
     pub fn observe(&self, flow: &Flow, close: &Close, upstream: &str) {
         self.closed[close.end as usize][close.by as usize].fetch_add(1, Ordering::Relaxed);
