@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and what is said when it cannot be done.
 
+mod cat;
 mod check;
 mod completions;
 mod doctor;
@@ -40,6 +41,7 @@ pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
         },
         Ok(Command::Top(how)) => return top::run(&how),
         Ok(Command::Setup(words)) => return setup::run(words),
+        Ok(Command::Cat(words)) => return cat::run(words),
         Ok(Command::Completions(shell)) => {
             say(&completions::run(shell));
             Ok(())

@@ -59,6 +59,8 @@ pub enum Command {
     Setup(Vec<String>),
     /// Look at a running daemon.
     Top(Top),
+    /// Show what taps have recorded, or send it again, as these words say.
+    Cat(Vec<String>),
     /// Print what completes commands in a shell.
     Completions(Shell),
     /// Print the version.

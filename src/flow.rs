@@ -38,15 +38,17 @@ pub struct Flow {
     pub status: Option<u16>,
     /// From accept to the verdict on the first bytes.
     pub sniff: Option<Span>,
-    /// From accept to the TCP connection to the upstream.
+    /// From accept to the TCP connection to the upstream, or until there was none.
     pub dial: Option<Span>,
-    /// From the TCP connection to the end of the TLS handshake with the upstream, where there was one.
+    /// From that to the end of the TLS handshake with the upstream, where there was one. That of a connection which
+    /// took the place of the first one is a part of `connect` as well.
     pub tls: Option<Span>,
-    /// From the CONNECT request to its answer.
+    /// From the CONNECT request to its answer, with all that was tried in between.
     pub connect: Option<Span>,
     /// Requests that were handed to the upstream one by one.
     pub requests: u32,
-    /// Proxies that could not be reached before the one that was.
+    /// How often another proxy was tried, or the same one over a new connection, because one could not be reached or
+    /// gave no sound answer to CONNECT. A connection that authentication needs is none, nor is one between requests.
     pub retries: u16,
     /// Reads of the client, and of the upstream, that brought bytes.
     pub chunks: [u32; 2],

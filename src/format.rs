@@ -1,7 +1,10 @@
 //! How traffic is written down and read again: facts of a session, and one file per format. Pure: bytes in, bytes
 //! out, no clock, no file.
 
+pub mod capture;
+pub mod hexlog;
 pub mod informer;
+pub mod pcapng;
 pub mod readable;
 
 use std::net::SocketAddr;
@@ -58,4 +61,41 @@ pub struct Ending {
     pub down: u64,
     /// From accept to the end.
     pub lasted: Duration,
+}
+
+/// What a file tells when it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// Something that happened.
+    Entry(Entry),
+    /// Records could not be written here, as the file says.
+    Missing(String),
+    /// The file ends in the middle of something: it grows still, or whoever wrote it was killed.
+    Torn(String),
+    /// Something that cannot be read: where, and why. What is behind it may be read.
+    Wrong(String),
+}
+
+/// Something that happened in a session, read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When: nanoseconds since 1970.
+    pub at: u64,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The original destination, where the file has it.
+    pub origin: Option<SocketAddr>,
+    /// What.
+    pub what: Told,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The session began.
+    Opened,
+    /// Bytes went that way.
+    Bytes(Dir, Vec<u8>),
+    /// None comes that way any more.
+    Ended(Dir),
 }

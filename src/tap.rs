@@ -20,6 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::format::{Dir, Ending, Facts};
 
 pub use chunk::{Chunk, SIZE};
+pub use output::Output;
 pub use queue::{Counts, Sink, wait};
 
 /// Something that happened in a session.

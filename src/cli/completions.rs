@@ -7,7 +7,7 @@ mod bash;
 mod fish;
 mod zsh;
 
-use super::setup::FLAGS;
+use super::{cat, setup};
 use crate::config::Shell;
 use crate::config::grammar::{self, Flag};
 
@@ -19,9 +19,11 @@ pub(super) fn run(shell: Shell) -> String {
         Shell::Fish => fish::script,
     };
     let mut words = grammar::words();
-    // setup has a table of its own
-    for word in words.iter_mut().filter(|word| word.name == "setup") {
-        word.flags = FLAGS.iter().map(|(name, value, help)| Flag::new(name, value, help)).collect();
+    // these have tables of their own
+    for (name, flags) in [("setup", setup::FLAGS), ("cat", cat::FLAGS)] {
+        for word in words.iter_mut().filter(|word| word.name == name) {
+            word.flags = flags.iter().map(|(name, value, help)| Flag::new(name, value, help)).collect();
+        }
     }
     script(&[grammar::settings(), grammar::switches()].concat(), &words)
 }

@@ -92,6 +92,13 @@ pub(super) static SUBCOMMANDS: &[Subcommand] = &[
         what: "look at a running daemon, live: -admin ADDR or -config FILE, -interval TIME, -once (prints and ends)",
     },
     Subcommand {
+        name: "cat",
+        action: "",
+        flags: &[],
+        words: "FILE...",
+        what: "show what a tap of kind hexlog or pcapng has recorded, or send it again; cat -h tells its flags",
+    },
+    Subcommand {
         name: "completions",
         action: "bash|zsh|fish",
         flags: &[],
@@ -113,6 +120,7 @@ pub(super) fn parse(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
     match sub.name {
         "setup" => return Ok(Command::Setup(words)),
         "top" => return top::read(words),
+        "cat" => return Ok(Command::Cat(words)),
         "completions" => {
             let shell = SHELLS.into_iter().find(|(name, _)| words == [*name]).map(|(_, shell)| shell);
             return shell.map(Command::Completions).ok_or_else(|| mistake("completions", "wants bash, zsh or fish"));

@@ -30,6 +30,8 @@ pub struct Word {
     pub flags: Vec<Flag>,
     /// Whether it takes the file and all settings too.
     pub takes_settings: bool,
+    /// Whether its words are files.
+    pub takes_files: bool,
 }
 
 /// Values that are words; of those of `auth` several may be given, `access-log` may also be a file, and a path may follow
@@ -74,7 +76,8 @@ pub fn words() -> Vec<Word> {
         about: brief(sub.what),
         actions: sub.action.split('|').filter(|action| !action.is_empty()).collect(),
         flags: sub.flags.iter().map(|&(name, kind)| own(name, kind)).collect(),
-        takes_settings: !matches!(sub.name, "setup" | "top" | "completions"),
+        takes_settings: !matches!(sub.name, "setup" | "cat" | "top" | "completions"),
+        takes_files: sub.words == "FILE...",
     });
     words.collect()
 }

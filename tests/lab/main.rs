@@ -4,6 +4,7 @@
 //! redirects with the rules of `iptables/handyproxy-rules`, and drives the program that cargo built. The upstream is a
 //! script, so that it can answer as badly as upstreams do. Needs root; without it every test fails and says so.
 
+mod access;
 mod admin;
 mod answers;
 mod auth;

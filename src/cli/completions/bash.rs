@@ -22,6 +22,8 @@ _handyproxy() {
         case $command/$flag in
 "#;
 
+const FILES: &str = "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return";
+
 const TAIL: &str = r#"    esac
     if [[ $cur == -* ]]; then
         dash=-
@@ -50,6 +52,9 @@ pub(super) fn script(flags: &[Flag], words: &[Word]) -> String {
         if !word.actions.is_empty() {
             script += &format!("            ((COMP_CWORD > 2)) || words='{}'\n", word.actions.join(" "));
         }
+        if word.takes_files {
+            script += &format!("            [[ $cur == -* ]] || {{ {FILES}; }}\n");
+        }
         script += "            ;;\n";
     }
     script += "        *)\n            flags=$settings\n";
@@ -63,7 +68,7 @@ fn values(command: &str, flags: &[Flag]) -> String {
     let mut branches = String::new();
     for Flag { name, value, words, .. } in flags.iter().filter(|flag| !flag.value.is_empty()) {
         let then = match *value {
-            "FILE" => "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return".to_owned(),
+            "FILE" => FILES.to_owned(),
             _ if words.is_empty() => "return".to_owned(),
             _ => format!("mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$cur\"); return", words.join(" ")),
         };

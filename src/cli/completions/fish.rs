@@ -34,6 +34,9 @@ pub(super) fn script(flags: &[Flag], words: &[Word]) -> String {
         for flag in &word.flags {
             script += &line(&format!("__handyproxy_is {}", word.name), flag);
         }
+        if word.takes_files {
+            script += &format!("complete -c handyproxy -n '__handyproxy_is {}' -F\n", word.name);
+        }
         if !word.actions.is_empty() {
             let here = format!("__handyproxy_is {}; and __handyproxy_behind 2", word.name);
             script += &format!("complete -c handyproxy -n '{here}' -a '{}'\n", word.actions.join(" "));

@@ -23,6 +23,9 @@ pub(super) fn script(flags: &[Flag], words: &[Word]) -> String {
         for flag in &word.flags {
             script += &format!(" {}", spec(flag));
         }
+        if word.takes_files {
+            script += " '*:file:_files'";
+        }
         if !word.actions.is_empty() {
             script += &format!(" {}", quoted(&format!("1:action:({})", word.actions.join(" "))));
         }
