@@ -257,6 +257,23 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_tls_is_its_own() {
+        let metrics = Metrics::default();
+        metrics.expect("corp");
+        assert!(
+            told(&metrics).contains("handyproxy_tls_handshake_seconds_count{upstream=\"corp\"} 0"),
+            "0, not absent"
+        );
+        let mut flow = flow();
+        (flow.dial, flow.tls) = (span(3), span(7));
+        flow.reach(Stage::Relay);
+        metrics.observe(&flow, &Close::new(End::Idle, By::Us), "corp");
+        let text = told(&metrics);
+        assert!(text.contains("handyproxy_tls_handshake_seconds_sum{upstream=\"corp\"} 0.007"), "{text}");
+        assert!(text.contains("handyproxy_dial_seconds_sum{upstream=\"corp\"} 0.003"), "{text}");
+    }
+
+    #[test]
     fn a_dial_that_failed_says_nothing_about_how_long_dials_take() {
         let metrics = Metrics::default();
         let mut flow = flow();

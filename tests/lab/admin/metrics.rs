@@ -181,6 +181,26 @@ fn clients_that_wait_are_told_of() {
     });
 }
 
+#[test]
+fn taps_are_told_of_by_number_and_kind() {
+    let folder = Folder::new();
+    let stage = Stage::new(&format!("-tap hexlog:{0}/hex.log -tap hexlog:{0}", folder.path()));
+    let (client, up) = stage.scene.tunnel();
+    finish(client, up);
+    let labels = r#"{tap="1",kind="hexlog",format="hexlog"}"#;
+    let metrics = eventually(|| {
+        let metrics = stage.metrics();
+        let written = metrics.value(&format!("handyproxy_tap_records_written_total{labels}"));
+        if written >= 2.0 { Ok(metrics) } else { Err(format!("{written} records")) }
+    });
+    let other = labels.replace("\"1\"", "\"2\"");
+    for (family, wanted) in [("tap_records_missed_total", 0.0), ("tap_missed_bytes_total", 0.0), ("tap_failing", 0.0)] {
+        assert_eq!(metrics.value(&format!("handyproxy_{family}{labels}")), wanted, "{family}");
+        assert_eq!(metrics.value(&format!("handyproxy_{family}{other}")), wanted, "{family}");
+    }
+    assert!(metrics.value(&format!("handyproxy_tap_queue_limit_bytes{labels}")) > 1e6);
+}
+
 /// Runs promtool on a file of this folder.
 fn promtool(folder: &str, words: &[&str]) -> String {
     let output = Command::new("promtool").args(words).current_dir(folder).stdin(Stdio::null()).output();
