@@ -5,6 +5,7 @@
 //! script, so that it can answer as badly as upstreams do. Needs root; without it every test fails and says so.
 
 mod access;
+mod admin;
 mod answers;
 mod auth;
 mod capture;
