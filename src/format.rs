@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::addr::Name;
+use crate::addr::{Host, Name};
 use crate::close::{By, End};
 
 /// Which way bytes go.
@@ -92,8 +92,13 @@ pub struct Entry {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// The session began.
-    Opened,
+    /// The session began, or goes on here from an earlier file.
+    Opened {
+        /// The name that was seen.
+        name: Option<Host>,
+        /// It began in an earlier file.
+        goes_on: bool,
+    },
     /// Bytes went that way.
     Bytes(Dir, Vec<u8>),
     /// None comes that way any more.

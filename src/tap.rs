@@ -12,6 +12,8 @@ mod output;
 mod pcapng;
 mod queue;
 mod scribe;
+#[cfg(test)]
+mod stage;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};

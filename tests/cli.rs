@@ -1,7 +1,11 @@
 //! The program from outside: words in, lines and exit codes out.
 
+#[path = "cli/cat.rs"]
+mod cat;
 #[path = "cli/file.rs"]
 mod file;
+#[path = "cli/scratch.rs"]
+mod scratch;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -140,7 +140,8 @@ impl<W: Write> Cat<'_, W> {
         }
         let (session, is_new) = self.sessions.of(&entry);
         if self.wishes.list {
-            return if is_new { self.show.session(entry.at, session) } else { Ok(()) };
+            let name = if let Told::Opened { name, .. } = &entry.what { name.as_ref() } else { None };
+            return if is_new { self.show.session(entry.at, session, name) } else { Ok(()) };
         }
         match entry.what {
             Told::Bytes(dir, bytes) if self.wishes.wants(dir) => self.show.record(entry.at, session, dir, &bytes),
@@ -160,7 +161,8 @@ impl Sessions {
     /// The session, and whether it was not seen before.
     fn of(&mut self, entry: &Entry) -> (Session, bool) {
         let Entry { client, origin, .. } = *entry;
-        let known = self.open.get(&(client, origin)).filter(|_| entry.what != Told::Opened).copied();
+        let begins = matches!(entry.what, Told::Opened { goes_on: false, .. });
+        let known = self.open.get(&(client, origin)).filter(|_| !begins).copied();
         let number = known.unwrap_or(self.last + 1);
         if known.is_none() {
             self.last = number;

@@ -1,6 +1,6 @@
 //! Reads a capture (pcapng) back: whose bytes went where, and when. Made for those that a tap has written: packets
-//! stand in the order of their bytes, and the client is who sends the SYN. Captures of others are read as far as that
-//! holds for them.
+//! stand in the order of their bytes, the client is who sends the SYN, and comments tell what packets cannot. Captures
+//! of others are read as far as that holds for them.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +12,7 @@ use pcap_file::pcapng::{Block, PcapNgParser};
 use pcap_file::{DataLink, Endianness, PcapError};
 
 use super::{Dir, Entry, Item, Told};
+use crate::addr::Host;
 
 /// With what every capture begins.
 pub const MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
@@ -97,9 +98,10 @@ impl Reader {
                 self.start += rest.len() - behind.len();
                 if let Block::EnhancedPacket(packet) = block {
                     let told = parser.packet_interface(&packet).and_then(|interface| read(interface, &packet));
-                    lost(&packet, &mut self.found);
+                    let notes = Notes::read(&packet);
+                    self.found.extend(notes.missing.clone().map(Item::Missing));
                     if let Some((at, segment)) = told {
-                        segment.tell(at, &mut self.open, &mut self.found);
+                        segment.tell(at, notes, &mut self.open, &mut self.found);
                     }
                 }
                 true
@@ -137,11 +139,41 @@ fn skippable(rest: &[u8], endianness: Endianness) -> Option<usize> {
     (is_whole && !is_needed).then_some(length)
 }
 
-/// The writer had to leave something out before this packet.
-fn lost(packet: &EnhancedPacketBlock<'_>, found: &mut VecDeque<Item>) {
-    for option in &packet.options {
-        if let EnhancedPacketOption::DropCount(count @ 1..) = option {
-            found.push_back(Item::Missing(format!("{count} records are missing here")));
+/// What is said beside a packet.
+#[derive(Debug, Default)]
+struct Notes {
+    /// Something had to be left out before it.
+    missing: Option<String>,
+    name: Option<Host>,
+    goes_on: bool,
+}
+
+impl Notes {
+    fn read(packet: &EnhancedPacketBlock<'_>) -> Notes {
+        let mut notes = Notes::default();
+        for option in &packet.options {
+            match option {
+                EnhancedPacketOption::DropCount(records @ 1..) => {
+                    notes.missing.get_or_insert(format!("{records} records are missing here"));
+                }
+                EnhancedPacketOption::Comment(comment) => notes.comment(comment),
+                _ => {}
+            }
+        }
+        notes
+    }
+
+    /// `session id=1 client=... origin=... name=... goes_on up=1 down=2`, or `missed records=1 bytes=2`.
+    fn comment(&mut self, comment: &str) {
+        let value = |key: &str| comment.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        if comment.starts_with("session ") {
+            self.name = value("name").and_then(|name| Host::parse(name.as_bytes()));
+            self.goes_on = comment.split(' ').any(|word| word == "goes_on");
+        } else if let (true, Some(records), Some(bytes)) =
+            (comment.starts_with("missed "), value("records"), value("bytes"))
+        {
+            let numbers: Option<(u64, u64)> = records.parse().ok().zip(bytes.parse().ok());
+            self.missing = numbers.map(|(records, bytes)| format!("{records} records, {bytes} bytes are missing here"));
         }
     }
 }
@@ -171,7 +203,9 @@ fn read<'a>(
         NetSlice::Arp(_) => return None,
     };
     let TransportSlice::Tcp(tcp) = sliced.transport? else { return None };
-    let (from, to) = (SocketAddr::new(from, tcp.source_port()), SocketAddr::new(to, tcp.destination_port()));
+    // of two kinds of addresses both are written as IPv6
+    let from = SocketAddr::new(from.to_canonical(), tcp.source_port());
+    let to = SocketAddr::new(to.to_canonical(), tcp.destination_port());
     Some((time(interface, packet), Segment { from, to, tcp }))
 }
 
@@ -192,7 +226,13 @@ fn time(interface: &InterfaceDescriptionBlock<'_>, packet: &EnhancedPacketBlock<
 }
 
 impl Segment<'_> {
-    fn tell(&self, at: u64, open: &mut HashMap<(SocketAddr, SocketAddr), Open>, found: &mut VecDeque<Item>) {
+    fn tell(
+        &self,
+        at: u64,
+        notes: Notes,
+        open: &mut HashMap<(SocketAddr, SocketAddr), Open>,
+        found: &mut VecDeque<Item>,
+    ) {
         let is_first = self.tcp.syn() && !self.tcp.ack();
         let dir = match (open.contains_key(&(self.from, self.to)), open.contains_key(&(self.to, self.from))) {
             _ if is_first => Dir::Up,
@@ -206,7 +246,7 @@ impl Segment<'_> {
         let mut tell = |what| found.push_back(Item::Entry(Entry { at, client, origin: Some(origin), what }));
         if is_first {
             open.insert((client, origin), Open::default());
-            tell(Told::Opened);
+            tell(Told::Opened { name: notes.name, goes_on: notes.goes_on });
         }
         if !self.tcp.payload().is_empty() {
             open.entry((client, origin)).or_default();
@@ -224,3 +264,7 @@ impl Segment<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "capture_tests.rs"]
+mod tests;

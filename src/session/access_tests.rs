@@ -145,6 +145,8 @@ fn hostile_words_stay_within_their_quotes() {
         "\u{9b}31m \u{202e}right to left \u{2028}\u{2029}\u{feff}\u{e0041}",
         "\\\" \\",
         "\",\"end\":\"done",
+        "\x1b[31mno-space",
+        "\u{202e}ecaps-on",
         &String::from_utf8_lossy(b"\xff\xfe not UTF-8"),
         &long,
     ];

@@ -110,6 +110,14 @@ impl Metrics {
         registry.register("failures", "Sessions that failed, by stage, end and status of the upstream", failures);
     }
 
+    /// There is this upstream: what it has not done yet is 0, not absent.
+    pub fn expect(&self, upstream: &str) {
+        let way: Way = [("upstream", upstream.to_owned())];
+        for times in [&self.dial, &self.tls, &self.connect, &self.set_up] {
+            drop(times.get_or_create(&way));
+        }
+    }
+
     /// A session has ended, on its way through this upstream.
     pub fn observe(&self, flow: &Flow, close: &Close, upstream: &str) {
         self.closed[close.end as usize][close.by as usize].fetch_add(1, Ordering::Relaxed);
@@ -246,6 +254,23 @@ mod tests {
         assert!(!text.contains("secret"), "a name is no label");
         let closed: Vec<_> = metrics.closed().into_iter().filter(|(.., count)| *count > 0).collect();
         assert_eq!(closed, [(End::Done, By::Client, 1)]);
+    }
+
+    #[test]
+    fn the_time_of_tls_is_its_own() {
+        let metrics = Metrics::default();
+        metrics.expect("corp");
+        assert!(
+            told(&metrics).contains("handyproxy_tls_handshake_seconds_count{upstream=\"corp\"} 0"),
+            "0, not absent"
+        );
+        let mut flow = flow();
+        (flow.dial, flow.tls) = (span(3), span(7));
+        flow.reach(Stage::Relay);
+        metrics.observe(&flow, &Close::new(End::Idle, By::Us), "corp");
+        let text = told(&metrics);
+        assert!(text.contains("handyproxy_tls_handshake_seconds_sum{upstream=\"corp\"} 0.007"), "{text}");
+        assert!(text.contains("handyproxy_dial_seconds_sum{upstream=\"corp\"} 0.003"), "{text}");
     }
 
     #[test]

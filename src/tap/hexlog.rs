@@ -1,7 +1,7 @@
 //! Writes the log of prox.py: a line per read, all sessions in one file, or on stdout.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::output::{self, Output};
@@ -21,31 +21,27 @@ pub(super) struct Hexlog {
 impl Hexlog {
     pub(super) fn open(settings: &TapSettings) -> io::Result<Hexlog> {
         let path = settings.path.as_deref().map(|path| output::place(path, NAME)).transpose()?;
-        let output = Output::open(path.as_deref(), settings.append)?;
-        let mut hexlog = Hexlog { path, output };
-        hexlog.end_line()?;
-        Ok(hexlog)
-    }
-
-    /// Ends what somebody who was killed left unfinished, so that no record of ours is lost with it.
-    fn end_line(&mut self) -> io::Result<()> {
-        if self.path.as_deref().is_some_and(|path| is_torn(path).unwrap_or(false)) {
-            self.output.room().push(b'\n');
-            self.output.flush()?;
+        if settings.append {
+            path.as_deref().map_or(Ok(()), end_line)?;
         }
-        Ok(())
+        let output = Output::open(path.as_deref(), settings.append)?;
+        Ok(Hexlog { path, output })
     }
 }
 
-fn is_torn(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
+/// Ends the line that somebody who was killed has left unfinished: ours would be lost with it.
+fn end_line(path: &Path) -> io::Result<()> {
+    let mut file = match OpenOptions::new().read(true).append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
     if !file.metadata()?.is_file() || file.seek(SeekFrom::End(0))? == 0 {
-        return Ok(false);
+        return Ok(());
     }
     file.seek(SeekFrom::End(-1))?;
     let mut last = [0];
     file.read_exact(&mut last)?;
-    Ok(last != [b'\n'])
+    if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
 }
 
 impl Scribe for Hexlog {
@@ -70,8 +66,8 @@ impl Scribe for Hexlog {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        self.output.reopen()?;
-        self.end_line()
+        self.path.as_deref().map_or(Ok(()), end_line)?;
+        self.output.reopen()
     }
 }
 

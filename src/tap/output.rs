@@ -78,7 +78,7 @@ impl Output {
 
     fn of(path: Option<&Path>, file: File) -> io::Result<Output> {
         let status = file.metadata()?;
-        let good = (path.is_some() && status.is_file()).then(|| status.len());
+        let good = (path.is_some() && status.is_file()).then_some(status.len());
         let path = path.map(Path::to_path_buf);
         Ok(Output { path, file, gathered: Vec::new(), records: 0, whole: 0, good, looked: Instant::now() })
     }
@@ -99,7 +99,8 @@ impl Output {
         self.gathered.len() >= GATHER
     }
 
-    /// A record was written into [`room`](Output::room), for whoever looks at [`is_full`](Output::is_full) before.
+    /// A record was written into [`room`](Output::room), and nothing may fail any more: for those who look at
+    /// [`is_full`](Output::is_full) before.
     pub(super) fn noted(&mut self) {
         self.whole = self.gathered.len();
         self.records += 1;

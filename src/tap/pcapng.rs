@@ -9,13 +9,13 @@ mod keeper;
 mod place;
 mod whole;
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::output::Output;
+use super::output::{Output, folder};
 use super::scribe::Scribe;
 use super::{Record, What};
 use crate::config::TapSettings;
@@ -149,7 +149,7 @@ impl Live {
                 Live::begin(None, File::from(crate::sys::process::stdout()?), None, capture)
             }
             Place::File(path) => {
-                make_folder(path.parent())?;
+                path.parent().map_or(Ok(()), folder)?;
                 let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path)?;
                 if file.metadata()?.is_file() {
                     let whole = if append { whole::length(path)? } else { 0 };
@@ -158,7 +158,7 @@ impl Live {
                 Live::begin(Some(path.clone()), file, None, capture)
             }
             Place::Series(series) => {
-                make_folder(Some(&series.folder))?;
+                folder(&series.folder)?;
                 let (path, file, lock) = create(series)?;
                 Live::begin(Some(path.clone()), file, lock, capture).inspect_err(|_| {
                     // without its first block it is no capture
@@ -180,6 +180,7 @@ impl Live {
             application: concat!("handyproxy ", env!("CARGO_PKG_VERSION")),
         };
         capture.begin(&maker, output.room());
+        output.noted();
         output.flush()?;
         let now = Instant::now();
         Ok(Live { path, output, file, _lock: lock, begun: now, looked: now })
@@ -193,7 +194,7 @@ fn create(series: &Series) -> io::Result<(PathBuf, File, Option<Lock>)> {
         let path = series.at(now);
         match OpenOptions::new().create_new(true).append(true).mode(0o640).open(&path) {
             Ok(file) => {
-                let lock = Lock::take(&file).ok().flatten();
+                let lock = Lock::wait(&file).ok();
                 // somebody who keeps house may have been faster than the lock
                 if is_at(&file, &path) {
                     return Ok((path, file, lock));
@@ -213,9 +214,6 @@ fn is_at(file: &File, path: &Path) -> bool {
     !ours.is_file() || at.is_ok_and(|it| (it.dev(), it.ino()) == (ours.dev(), ours.ino()))
 }
 
-fn make_folder(folder: Option<&Path>) -> io::Result<()> {
-    match folder {
-        Some(folder) if !folder.as_os_str().is_empty() => DirBuilder::new().recursive(true).mode(0o750).create(folder),
-        _ => Ok(()),
-    }
-}
+#[cfg(test)]
+#[path = "pcapng_tests.rs"]
+mod tests;

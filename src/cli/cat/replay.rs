@@ -134,7 +134,7 @@ async fn play<W: Write + Send + 'static>(wishes: &Wishes, stage: &Arc<Stage<W>>)
                 Told::Bytes(Dir::Up, bytes) => drop(lane.pieces.send(Piece::Bytes(bytes)).await),
                 Told::Bytes(Dir::Down, bytes) => lane.answered += bytes.len() as u64,
                 Told::Ended(dir) => is_over = dir == Dir::Up,
-                Told::Opened => {}
+                Told::Opened { .. } => {}
             }
             if let Some(left) = left.as_mut().and_then(|left| left.get_mut(&session.number)) {
                 *left -= 1;

@@ -13,6 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::clock::Clock;
 use super::words::{Colour, Wishes};
+use crate::addr::Host;
 use crate::format::Dir;
 use crate::format::hexlog::letter;
 
@@ -75,18 +76,25 @@ impl<W: Write> Show<W> {
     }
 
     /// Shows that a session began.
-    pub(super) fn session(&mut self, at: u64, session: Session) -> io::Result<()> {
+    pub(super) fn session(&mut self, at: u64, session: Session, name: Option<&Host>) -> io::Result<()> {
         let mut line = String::new();
         if self.form.json {
             line += "{";
             head(&mut line, at, session);
+            if let Some(name) = name {
+                let _ = write!(line, r#","name":"{name}""#);
+            }
+            line += "}\n";
         } else {
             let _ = write!(line, "{} {}", self.clock.text(at), session.client);
             if let Some(origin) = session.origin {
                 let _ = write!(line, " {origin}");
             }
+            if let Some(name) = name {
+                let _ = write!(line, " {name}");
+            }
+            line += "\n";
         }
-        line += if self.form.json { "}\n" } else { "\n" };
         self.gathered.extend_from_slice(line.as_bytes());
         self.gather()
     }
@@ -236,3 +244,7 @@ fn dump_line(place: u64, columns: &[Option<u8>; WIDTH], out: &mut Vec<u8>) {
     }));
     out.push(b'\n');
 }
+
+#[cfg(test)]
+#[path = "show_tests.rs"]
+mod tests;

@@ -2,7 +2,7 @@
 //! and behind the files.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::addr::Host;
 use crate::config::Mistake;
@@ -12,20 +12,16 @@ use crate::format::{Dir, hexlog};
 pub(in super::super) const FLAGS: &[(&str, &str, &str)] = &[
     ("i", "", "Only what came from the client; with -o, or with neither, both directions"),
     ("o", "", "Only what went to the client"),
-    ("a", "ADDR", "Only sessions of this client: IP:PORT, [IPV6]:PORT, or an IP for all its ports; repeatable"),
+    ("a", "ADDR", "Only this client: IP:PORT, [IPV6]:PORT, or IP for all its ports; may be given again"),
     ("t", "", "A line before each record: time, client and direction"),
     ("x", "", "As a hexdump; offsets count the bytes of a session's direction"),
-    ("c", "", "In colour, whatever the output is: what came from the client red, what went to it green"),
-    ("l", "", "List the sessions: time, client and, of a capture, the origin"),
+    ("c", "", "Colours, also into a pipe: red is what came from the client, green what went to it"),
+    ("l", "", "List the sessions: time and client; of a capture also origin and name"),
     ("f", "", "Go on when the last file ends: it grows, is rotated or emptied"),
     ("follow", "", "The same"),
     ("json", "", "A JSON object per record, or with -l per session"),
     ("colour", "auto|always|never", "Colours that end with each line; auto (default): on a terminal"),
-    (
-        "replay",
-        "HOST:PORT",
-        "Send what came from the clients there, a connection per session; print what -i and -o say",
-    ),
+    ("replay", "HOST:PORT", "Send what came from clients there, a connection per session; -i and -o show it"),
     ("speed", "N", "Replay so many times as fast (default 1); 0 waits for nothing"),
     ("help", "", "Print this help and exit"),
     ("h", "", "The same"),
@@ -244,8 +240,8 @@ fn target(text: &str) -> Result<(String, u16), String> {
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let is_host = match bare {
-        Some(bare) => bare.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => Host::parse(host.as_bytes()).is_some(),
+        Some(bare) => bare.parse::<Ipv6Addr>().is_ok(),
+        None => host.parse::<Ipv4Addr>().is_ok() || Host::parse(host.as_bytes()).is_some(),
     };
     if is_host { Ok((bare.unwrap_or(host).to_owned(), port)) } else { Err(wrong()) }
 }
@@ -330,7 +326,7 @@ mod tests {
             ("2001:db8::5:80", session("[2001:db8::5]:80")),
             ("::1:80", session("[::1]:80")),
             ("10.0.0.5", Only::Client([10, 0, 0, 5].into())),
-            ("[::1]", Only::Client(std::net::Ipv6Addr::LOCALHOST.into())),
+            ("[::1]", Only::Client(Ipv6Addr::LOCALHOST.into())),
             ("[::ffff:10.0.0.5]", Only::Client([10, 0, 0, 5].into())),
         ] {
             assert_eq!(only(text), Ok(wanted), "{text}");
@@ -350,6 +346,9 @@ mod tests {
         assert_eq!(run("f -a"), Err(vec!["-a".to_owned()]));
         assert_eq!(run("f --speed 2"), Err(vec!["--speed".to_owned()]));
         assert_eq!(run("f --replay h:1 -fl"), Err(vec!["--follow".to_owned(), "-l".to_owned()]));
+        for target in ["h:1", "127.0.0.1:80", "[::1]:80"] {
+            assert!(super::target(target).is_ok(), "{target}");
+        }
         for target in ["h", "h:", "h:0", "a b:1", "::1:80", "[x]:80"] {
             assert!(super::target(target).is_err(), "{target}");
         }

@@ -4,6 +4,7 @@
 //! A file that is being written is locked by whoever writes it, this process or another: it is left alone, as is every
 //! name that is none of the row's to the letter. What was left half-done is done again, so a process may end at any time.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
@@ -84,51 +85,64 @@ impl House {
     }
 
     fn tidy(&self) -> io::Result<()> {
-        let mut found = self.found()?;
-        found.sort();
-        let mut closed: Vec<String> = found.into_iter().filter(|time| !self.is_written(time)).collect();
-        if self.keep > 0 && closed.len() > self.keep {
-            for time in closed.drain(..closed.len() - self.keep) {
-                for state in [State::Plain, State::Compressed] {
-                    removed(&self.series.path(&time, state))?;
+        loop {
+            let mut closed = self.closed()?;
+            while self.keep > 0 && closed.len() > self.keep {
+                if let Some((time, _)) = closed.pop_first() {
+                    self.delete(&time)?;
                 }
             }
-        }
-        for time in closed.iter().filter(|_| self.compress) {
-            if self.stop.load(Ordering::Relaxed) {
-                return Ok(());
+            let plain = closed.iter().find(|(_, plain)| self.compress && **plain);
+            // while one is compressed others are closed: what is kept is counted again
+            match plain {
+                Some((time, _)) if !self.stop.load(Ordering::Relaxed) => self.compress(time)?,
+                _ => return Ok(()),
             }
-            self.compress(time)?;
         }
-        Ok(())
     }
 
-    /// The times of all files of the row. Halves are deleted, unless somebody is at work on them.
-    fn found(&self) -> io::Result<Vec<String>> {
-        let mut times = Vec::new();
-        let mut halves = Vec::new();
+    /// The times of all closed files of the row, in their order, and whether there is a plain file. Halves are deleted.
+    fn closed(&self) -> io::Result<BTreeMap<String, bool>> {
+        let mut closed = BTreeMap::new();
         for entry in fs::read_dir(&self.series.folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            match self.series.read(&name) {
-                Some((time, State::Half)) => halves.push(time.to_owned()),
-                Some((time, _)) if entry.file_type()?.is_file() => times.push(time.to_owned()),
-                _ => {}
+            let Some((time, state)) = self.series.read(&name).filter(|_| is_file(&entry)) else { continue };
+            if self.is_written(time)? {
+                continue;
+            }
+            if state == State::Half {
+                let _lock = self.hold(time)?;
+                removed(&entry.path())?;
+            } else {
+                *closed.entry(time.to_owned()).or_default() |= state == State::Plain;
             }
         }
-        for time in halves.iter().filter(|time| !self.is_written(time)) {
-            removed(&self.series.path(time, State::Half))?;
-        }
-        times.dedup();
-        Ok(times)
+        Ok(closed)
     }
 
     /// Whether somebody holds the file of that time.
-    fn is_written(&self, time: &str) -> bool {
+    fn is_written(&self, time: &str) -> io::Result<bool> {
         match File::open(self.series.path(time, State::Plain)) {
-            Ok(file) => !matches!(Lock::take(&file), Ok(Some(_))),
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
+            Ok(file) => Lock::is_held(&file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Keeps others who keep house away from a closed file, when they are done with it.
+    fn hold(&self, time: &str) -> io::Result<Option<Lock>> {
+        match File::open(self.series.path(time, State::Plain)) {
+            Ok(file) => Lock::wait(&file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn delete(&self, time: &str) -> io::Result<()> {
+        let _lock = self.hold(time)?;
+        removed(&self.series.path(time, State::Plain))?;
+        removed(&self.series.path(time, State::Compressed))
     }
 
     fn compress(&self, time: &str) -> io::Result<()> {
@@ -138,7 +152,8 @@ impl House {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };
-        let Some(_lock) = Lock::take(&from)? else { return Ok(()) };
+        // another one who keeps house may be at it
+        let _lock = Lock::wait(&from)?;
         if !is_at(&from, &plain) {
             return Ok(());
         }
@@ -174,6 +189,10 @@ impl House {
         encoder.finish()?.sync_all()?;
         Ok(true)
     }
+}
+
+fn is_file(entry: &fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_file())
 }
 
 /// Deletes a file, if it is there.
