@@ -24,7 +24,7 @@ const VERSION: &str = concat!("HandyProxy ", env!("CARGO_PKG_VERSION"));
 pub fn main(words: impl IntoIterator<Item = String>) -> ExitCode {
     let outcome = match Command::parse(words) {
         Ok(Command::Run(config)) => {
-            // where a tap writes to stdout, that begins with what the tap says
+            // what a tap writes there is for programs
             if config.taps.iter().all(|tap| tap.path.is_some()) {
                 say(&format!("{VERSION}\n"));
             }
