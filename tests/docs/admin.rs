@@ -61,9 +61,10 @@ impl Admin {
     /// Runs a command; of one that looks at the site, the session line.
     pub(super) fn run(&mut self, command: &str) -> Option<SessionLine> {
         self.count += 1;
+        let command = command.strip_prefix("sudo ").unwrap_or(command);
         let words = split(command);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let words = words.strip_prefix(&["sudo"]).unwrap_or(&words);
+        let words = &words[..];
         match *words {
             // tests of their own run these, or they run this one
             ["deploy/quickstart" | "deploy/build-deb" | "deploy/build-static" | "tests/run"] => {
@@ -106,7 +107,7 @@ impl Admin {
                 self.running.push(Instance { name: String::new(), daemon, is_quiet, viewer });
             }
             ["tail", "-f", file] => self.follows(file),
-            ["ls" | "capinfos" | "tshark" | "grep" | "promtool", ..] => self.looks(command),
+            ["ls" | "cat" | "capinfos" | "tshark" | "grep" | "promtool", ..] => self.looks(command),
             ["logrotate", "-f", conf] => self.rotates(conf),
             ["adduser", _, group] => Admin::joins(group),
             ["handyproxy-rules" | super::RULES, ref arguments @ ..] => self.scene.rules(arguments),
@@ -213,7 +214,8 @@ impl Admin {
     fn start(&mut self, instance: &str) {
         let port = |scene: &Scene, name: &str| {
             let text = scene.examples.text(&format!("{name}.toml"));
-            text.lines().find(|line| line.starts_with("local-port")).map(str::to_owned)
+            let line = text.lines().find(|line| line.starts_with("local-port"))?;
+            line.split_once('=').map(|(_, port)| port.trim().to_owned())
         };
         // one port, one program
         let own = port(&self.scene, instance);

@@ -10,6 +10,7 @@ use super::examples::Examples;
 use super::help::{SWITCHES, defaults};
 use super::lab::support::journal::{Journal, SessionLine};
 use super::man::keys_are_documented;
+use super::viewer::are_shown;
 
 pub(super) const QUICKSTART: &str = "deploy/quickstart";
 
@@ -49,7 +50,21 @@ fn every_command_of_the_readme_does_what_it_says() {
         }
     }
     assert!(admin.count() > 10 && visits > 0, "{} commands, {visits} visits", admin.count());
+    if std::env::var_os("HANDYPROXY_SHOWN").is_some() {
+        println!("{}", admin.shown);
+    }
+    let transcripts = transcripts();
+    assert!(transcripts.len() > 5, "{transcripts:?}");
+    transcripts.iter().for_each(|transcript| are_shown(transcript, &admin.shown));
     admin.ends();
+}
+
+/// What commands show in the section about that.
+fn transcripts() -> Vec<String> {
+    let text = readme();
+    let (_, section) = text.split_once("\n## See what passes\n").expect("a section");
+    let (section, _) = section.split_once("\n## ").expect("another one");
+    section.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
 }
 
 fn readme() -> String {

@@ -23,18 +23,29 @@ impl Admin {
     /// Runs a command that looks at something; it succeeds, and shows something.
     pub(super) fn looks(&mut self, command: &str) {
         let command = command.replace(SHARED, "deploy/");
-        // what was written last may be on its way
+        let is_file = command.contains("/var/log/");
+        let mut before = String::new();
         let shown = eventually(|| {
             let output = self.scene.command_unjudged(&["sh", "-c", &command]);
             let (out, err) = (said(&output.stdout), said(&output.stderr));
-            if output.status.success() && !out.is_empty() { Ok(out) } else { Err(format!("{command}: {out}{err}")) }
+            // what was written last may be on its way
+            let is_all = !is_file || out == before;
+            before.clone_from(&out);
+            if output.status.success() && !out.is_empty() && is_all {
+                Ok(out)
+            } else {
+                Err(format!("{command}: {out}{err}"))
+            }
         });
         self.shown += &shown;
     }
 
-    /// Looks at what a file has when it is followed.
+    /// Looks at what a tap tells of a session when its file is followed.
     pub(super) fn follows(&mut self, file: &str) {
-        self.shown += &self.scene.logged(file);
+        self.shown += &eventually(|| {
+            let text = self.scene.logged(file);
+            if text.contains(" done by ") { Ok(text) } else { Err(text) }
+        });
     }
 
     /// `handyproxy cat`; where it replays, somebody listens.

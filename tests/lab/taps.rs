@@ -107,7 +107,7 @@ fn every_byte_is_seen_in_its_order_whatever_came_early() {
 #[test]
 fn a_tap_takes_what_it_wants_and_the_rest_is_spliced() {
     let folder = Folder::new();
-    let scene = scene(&folder, &hexlog("to = ['[2000::]/3', '*:7']"));
+    let scene = scene(&folder, &hexlog("to = ['2000::/3', '*:7']"));
     let (mut client, mut up) = scene.tunnel_to(V4);
     carry(&mut client, &mut up, MB);
     end(&mut client, &mut up);
