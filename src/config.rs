@@ -57,10 +57,10 @@ pub enum Command {
     Doctor(Box<Config>, Doctor),
     /// Set an instance up, or take it back, as these words say.
     Setup(Vec<String>),
-    /// Show what taps have recorded, or send it again, as these words say.
-    Cat(Vec<String>),
     /// Look at a running daemon.
     Top(Top),
+    /// Show what taps have recorded, or send it again, as these words say.
+    Cat(Vec<String>),
     /// Print what completes commands in a shell.
     Completions(Shell),
     /// Print the version.

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::addr::{Host, Name, Source, Target};
@@ -38,19 +38,17 @@ pub struct Flow {
     pub status: Option<u16>,
     /// From accept to the verdict on the first bytes.
     pub sniff: Option<Span>,
-    /// From accept to the TCP connection to the upstream.
+    /// From accept to the TCP connection to the upstream, or until there was none.
     pub dial: Option<Span>,
-    /// From the TCP connection to the end of the TLS handshake with the upstream, where there was one.
+    /// From that to the end of the TLS handshake with the upstream, where there was one. That of a connection which
+    /// took the place of the first one is a part of `connect` as well.
     pub tls: Option<Span>,
-    /// From the CONNECT request to its answer.
+    /// From the CONNECT request to its answer, with all that was tried in between.
     pub connect: Option<Span>,
-    /// From accept to the beginning of the dial that counted; `None`: it began at once.
-    pub dial_began: Option<Span>,
-    /// From accept to the open way.
-    pub set_up: Option<Span>,
     /// Requests that were handed to the upstream one by one.
     pub requests: u32,
-    /// Proxies that could not be reached before the one that was.
+    /// How often another proxy was tried, or the same one over a new connection, because one could not be reached or
+    /// gave no sound answer to CONNECT. A connection that authentication needs is none, nor is one between requests.
     pub retries: u16,
     /// Reads of the client, and of the upstream, that brought bytes.
     pub chunks: [u32; 2],
@@ -71,6 +69,10 @@ pub struct Shown {
     pub started: Instant,
     /// The client's address.
     pub client: SocketAddr,
+    /// From accept to the beginning of the dial that counted, unless it began at once.
+    pub dial_began: OnceLock<Span>,
+    /// From accept to the open way.
+    pub set_up: OnceLock<Span>,
     known: Mutex<Known>,
     requests: AtomicU32,
     up: AtomicU64,
@@ -154,8 +156,6 @@ impl Flow {
             dial: None,
             tls: None,
             connect: None,
-            dial_began: None,
-            set_up: None,
             requests: 0,
             retries: 0,
             chunks: [0; 2],
@@ -171,6 +171,8 @@ impl Flow {
             id: self.id,
             started: self.started,
             client: self.client,
+            dial_began: OnceLock::new(),
+            set_up: OnceLock::new(),
             known: Mutex::new(self.known()),
             requests: AtomicU32::new(self.requests),
             up: AtomicU64::new(self.up),
@@ -184,10 +186,17 @@ impl Flow {
     /// It has come so far.
     pub fn reach(&mut self, stage: Stage) {
         self.stage = stage;
-        if stage == Stage::Relay && self.set_up.is_none() {
-            self.set_up = Some(self.started.elapsed().into());
+        if let Some(shown) = self.shown.as_ref().filter(|_| stage == Stage::Relay) {
+            shown.set_up.get_or_init(|| self.started.elapsed().into());
         }
         self.show();
+    }
+
+    /// The dial that counts begins only now.
+    pub fn dials_now(&self) {
+        if let Some(shown) = &self.shown {
+            shown.dial_began.get_or_init(|| self.started.elapsed().into());
+        }
     }
 
     /// Lets those who look on see what is known by now.

@@ -4,6 +4,7 @@
 pub mod capture;
 pub mod hexlog;
 pub mod informer;
+pub mod pcapng;
 pub mod readable;
 
 use std::net::SocketAddr;

@@ -10,6 +10,7 @@ use super::*;
 use crate::auth::Account;
 use crate::config::{Command, Config, Credentials, Scheme, Secret, UpstreamHost};
 use crate::sys::socket;
+use crate::upstream::Retries;
 
 /// What a session would hand over.
 struct Setup {
@@ -41,7 +42,7 @@ impl Rig {
         let addr = listener.local_addr().expect("bound");
         let config = config(&format!("-upstream-proxy {addr}"));
         let upstream = Upstream::new(&config.upstreams[0], &config).expect("sound");
-        let mut link = upstream.dial().await.expect("it listens");
+        let mut link = upstream.dial(&Retries::default()).await.expect("it listens");
         let (proxy, _) = listener.accept().await.expect("dialled");
         if let Some(scheme) = setup.scheme {
             let password = Some(Secret::new("pw".to_owned()));

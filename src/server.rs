@@ -58,6 +58,7 @@ pub fn run(config: Config) -> Result<(), String> {
     while seats.taken() > 0 && start.elapsed() < FAREWELL {
         std::thread::sleep(Duration::from_millis(2));
     }
+    gateway.access.close();
     if let Some(resolver) = &gateway.resolver {
         resolver.save();
     }
@@ -91,6 +92,7 @@ async fn serve(gateway: Arc<Gateway>, seats: Arc<Seats>, passed: Vec<Passed>) ->
     if let Some(resolver) = &gateway.resolver {
         resolver.start()?;
     }
+    gateway.access.change(config).map_err(|e| format!("start the access log: {e}"))?;
     tracing::info!("listening on {local}, upstream {upstreams}; room for {room} sessions");
     for upstream in &setup.upstreams {
         upstream.keep_probing();

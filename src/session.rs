@@ -3,6 +3,7 @@
 //! Whatever happens to a session, a panic and a stop of the daemon included, it is reported exactly
 //! once: by the `Drop` of its report.
 
+mod access;
 mod mirror;
 mod report;
 mod setup;
@@ -29,7 +30,7 @@ use crate::relay::Limits;
 use crate::sniff::{self, Prefix};
 use crate::stream::Stream;
 use crate::sys::{origin, socket};
-use crate::upstream::{Deadline, Failure, Opened};
+use crate::upstream::{Deadline, Failure, Opened, Retries};
 use crate::wire::alert::{self, Alert};
 use crate::wire::answer;
 use crate::wire::http::{H2_PREFACE, is_head};
@@ -39,6 +40,7 @@ use report::Report;
 use tunnel::{Early, Requests, Tunnel, join};
 use way::{Way, Ways};
 
+pub use access::Access;
 pub use setup::{Gateway, Setup};
 pub use way::route;
 
@@ -156,7 +158,8 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     let race = race(config, origin).filter(|_| ways.meant.is_none() || ways.may_relay(early));
     // a name may lead elsewhere; an origin is not to be touched before that is known, a proxy may be
     let is_likely = matches!(early, Via::Upstream(_)) || !ways.are_lost() && (race.is_none() || !likely.may_change);
-    let mut dialling = Box::pin(timed(flow.started, ways.dial(early)));
+    let retries = Retries::default();
+    let mut dialling = Box::pin(timed(flow.started, ways.dial(early, &retries)));
     let mut dialled = None;
 
     flow.reach(Stage::Sniff);
@@ -192,11 +195,12 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         }
     };
     if decision.via != early || !is_likely {
-        flow.dial_began = Some(flow.started.elapsed().into());
+        flow.dials_now();
     }
     if decision.via != early {
         dialled = None;
-        dialling = Box::pin(timed(flow.started, ways.dial(decision.via)));
+        retries.forget();
+        dialling = Box::pin(timed(flow.started, ways.dial(decision.via, &retries)));
     }
 
     flow.reach(Stage::Dial);
@@ -207,8 +211,11 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
             Some(dialled) => dialled,
             None => dialling.await,
         };
-        flow.dial = Some(took.into());
-        let link = match outcome? {
+        let outcome = outcome.inspect_err(|_| flow.dial = Some(took.into()))?;
+        let tls = if let Way::Proxy(link) = &outcome { link.tls } else { None };
+        flow.dial = Some(took.saturating_sub(tls.unwrap_or_default()).into());
+        flow.tls = tls.map(Into::into);
+        let link = match outcome {
             Way::Origin(stream) => {
                 let from =
                     stream.local_addr().map_err(|error| Failure::new(Close::because(End::Dial, By::Us, error)))?;
@@ -221,6 +228,11 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
             opened @ Way::Opened(..) => return Ok(opened),
         };
         flow.upstream = Some(link.addr);
+        // the admin lets in whoever comes from this machine
+        if config.is_admin(origin) && origin::is_local(link.addr.ip()) {
+            let why = format_args!("port {} is the admin's, and the upstream is on this machine", origin.port());
+            return Err(Failure::rejected(why));
+        }
         let Via::Upstream(number) = decision.via else { unreachable!("only an upstream has proxies") };
         let upstream = &setup.upstreams[number];
         let is_plain = heard.protocol == Protocol::Http && !is_h2;
@@ -232,16 +244,17 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         let target = flow.target().expect("the origin is known");
         tracing::debug!("{} to {origin}: CONNECT {target} goes to {}", flow.client, link.addr);
         let page = heard.protocol == Protocol::Http;
-        let opened = upstream.open(*link, &target, page, deadline).await;
+        let opened = upstream.open(*link, &target, page, deadline, &retries).await;
         flow.connect = Some(asked.elapsed().into());
         match opened {
             Ok((link, opened)) => {
                 flow.upstream = Some(link.addr);
+                flow.tls = link.tls.map(Into::into);
                 Ok(Way::Opened(link.stream, opened))
             }
             Err(failure) if is_plain && upstream.relays_instead(origin.port(), failure.status) => {
                 flow.reach(Stage::Dial);
-                upstream.dial().await.map(|link| Way::Proxy(Box::new(link)))
+                upstream.dial(&retries).await.map(|link| Way::Proxy(Box::new(link)))
             }
             Err(mut failure) => {
                 let refused = matches!(failure.status, Some(403 | 405 | 501));
@@ -258,6 +271,7 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
         left = sniff::watch(&client, &mut prefix) => Err(left),
         outcome = tokio::time::timeout_at(deadline.until, opening) => Ok(outcome),
     };
+    flow.retries = retries.count();
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(left) => return Err(impatient(left, flow, &setup, decision.via)),

@@ -4,8 +4,10 @@
 pub mod datagram;
 pub mod gss;
 pub mod interfaces;
+pub mod journal;
 pub mod limits;
 pub mod listener;
+pub mod lock;
 pub mod origin;
 pub mod pipe;
 pub mod process;

@@ -12,6 +12,8 @@ mod output;
 mod pcapng;
 mod queue;
 mod scribe;
+#[cfg(test)]
+mod stage;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::format::{Dir, Ending, Facts};
 
 pub use chunk::{Chunk, SIZE};
+pub use output::Output;
 pub use queue::{Counts, Sink, wait};
 
 /// Something that happened in a session.

@@ -18,6 +18,7 @@ mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use crate::config::{Config, Credentials, PlainHttp, Proxy, Speaks, UpstreamSetti
 use crate::stream::Stream;
 use crate::sys::socket;
 use failure::{Fault, unauthenticated};
-use member::Member;
+use member::{Member, Reached};
 use tls::Tls;
 
 pub use connect::Opened;
@@ -79,6 +80,8 @@ pub struct Link {
     pub stream: Stream,
     /// To where.
     pub addr: SocketAddr,
+    /// How long its TLS handshake took, where there was one.
+    pub tls: Option<Duration>,
     /// Who we are, on this connection: whoever sends requests over it keeps it here.
     pub conversation: Option<Conversation>,
     member: usize,
@@ -88,6 +91,11 @@ pub struct Link {
 }
 
 impl Link {
+    fn new(reached: Reached, member: usize, failed: Vec<usize>) -> Link {
+        let Reached { stream, addr, tls } = reached;
+        Link { stream, addr, tls, conversation: None, member, since: Instant::now(), failed }
+    }
+
     /// Which of the upstream's proxies it leads to, for [`Upstream::redial`].
     pub fn proxy(&self) -> usize {
         self.member
@@ -201,11 +209,12 @@ impl Upstream {
         self.members.iter().filter(|member| member.health.down(now).is_some()).count()
     }
 
-    /// Connects to the first proxy that works. May be dropped at any time; sends nothing of a client's.
+    /// Connects to the first proxy that works. May be dropped at any time; sends nothing of a client's. Each that did
+    /// not and is followed by another one is added to `retries`.
     ///
     /// # Errors
     /// None of them can be reached, or this machine is out of something.
-    pub async fn dial(&self) -> Result<Link, Failure> {
+    pub async fn dial(&self, retries: &Retries) -> Result<Link, Failure> {
         if let Err(held) = self.account.check() {
             return Err(Failure::new(Close::because(End::Auth, By::Upstream, held)));
         }
@@ -214,11 +223,11 @@ impl Upstream {
             // one session sees whether a proxy is back; the others go on without it meanwhile
             self.members[order[0]].health.claim(Instant::now(), self.patience);
         }
-        self.dial_one(&order).await
+        self.dial_one(&order, retries).await
     }
 
-    /// Asks for a tunnel to `target`, over `link` if that still lives, and else over a new connection. Where the
-    /// upstream refuses and `page` is set, reads its page too.
+    /// Asks for a tunnel to `target`, over `link` if that still lives, and else over a new connection, which is added
+    /// to `retries`. Where the upstream refuses and `page` is set, reads its page too.
     ///
     /// # Errors
     /// The upstream refused, none of its proxies answers as it should, or `deadline` passed.
@@ -228,6 +237,7 @@ impl Upstream {
         target: &Target<'_>,
         page: bool,
         deadline: Deadline,
+        retries: &Retries,
     ) -> Result<(Link, Opened), Failure> {
         let Deadline { until, limit } = deadline;
         let mut left = self.order();
@@ -275,7 +285,8 @@ impl Upstream {
                 return Err(failure);
             }
             drop(link);
-            link = match tokio::time::timeout_at(until, self.dial_one(&left)).await {
+            retries.add();
+            link = match tokio::time::timeout_at(until, self.dial_one(&left, retries)).await {
                 Ok(dialled) => dialled?,
                 Err(_) => return Err(Failure::timeout(&format!("dial {}", self.shown()), limit)),
             };
@@ -306,7 +317,7 @@ impl Upstream {
     /// # Errors
     /// It cannot be reached, or this machine is out of something.
     pub async fn redial(&self, proxy: usize) -> Result<Link, Failure> {
-        self.dial_one(&[proxy]).await
+        self.dial_one(&[proxy], &Retries::default()).await
     }
 
     /// What becomes of HTTP without TLS to this port now.
@@ -369,7 +380,7 @@ impl Upstream {
         order
     }
 
-    async fn dial_one(&self, order: &[usize]) -> Result<Link, Failure> {
+    async fn dial_one(&self, order: &[usize], retries: &Retries) -> Result<Link, Failure> {
         let mut failure = None;
         let mut failed = Vec::new();
         for (turn, &number) in order.iter().enumerate() {
@@ -388,15 +399,15 @@ impl Upstream {
                 dialling.await
             };
             match dialled {
-                Ok((stream, addr)) => {
-                    let (conversation, since) = (None, Instant::now());
-                    return Ok(Link { stream, addr, conversation, member: number, since, failed });
-                }
+                Ok(reached) => return Ok(Link::new(reached, number, failed)),
                 Err(ours) if ours.fault == Fault::Final => return Err(ours),
                 Err(theirs) => {
                     member.failed(theirs.why());
                     failed.push(number);
                     failure = Some(theirs);
+                    if failed.len() < order.len() {
+                        retries.add();
+                    }
                 }
             }
         }
@@ -439,6 +450,27 @@ impl Upstream {
                 connect::Leg::Reconnect => *link = self.redial(link.member).await?,
             }
         }
+    }
+}
+
+/// How often something else was tried because a proxy could not be reached or gave no sound answer. Whoever waits holds
+/// it, so that it is known even where the time is up.
+#[derive(Debug, Default)]
+pub struct Retries(AtomicU16);
+
+impl Retries {
+    /// How often.
+    pub fn count(&self) -> u16 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// From now on it is another way.
+    pub fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -169,9 +169,10 @@ fn under_the_journal_a_line_is_a_message_with_a_field_for_each_fact() {
     };
     while !entry().contains("listening on") {}
     let _client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-    let entry = std::iter::repeat_with(entry).find(|entry| entry.contains("session end=")).expect("it never ends");
+    let entry = std::iter::repeat_with(entry).find(|entry| entry.contains("session id=")).expect("it never ends");
     for wanted in [
-        "session end=dial by=upstream",
+        "session id=1 end=dial by=upstream",
+        "HANDYPROXY_ID\n",
         "HANDYPROXY_END\n",
         "HANDYPROXY_ORIGIN\n",
         "203.0.113.9:443",
@@ -224,7 +225,7 @@ fn every_session_that_a_stop_cuts_is_reported() {
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
     assert!(child.wait().expect("it ends").success());
     let said = said();
-    assert_eq!(said.matches("session end=drained by=us").count(), TUNNELS);
+    assert_eq!(said.matches(" end=drained by=us").count(), TUNNELS);
     assert!(said.lines().last().expect("lines").contains("stopped after serving 300 sessions"), "{said}");
     std::fs::remove_file(&log).expect("the scratch file");
 }

@@ -88,7 +88,7 @@ async fn page(desk: Arc<Desk>, way: Way, request: Request<Incoming>) -> Page {
         "/metrics" => {
             let accept = request.headers().get(ACCEPT).and_then(|field| field.to_str().ok());
             let form = scrape::Form::wanted(accept);
-            let text = apart(move || form.write(&desk.registry)).await;
+            let text = apart(move || form.write(&desk.house, &desk.registry)).await;
             Page { kind: form.kind(), ..Page::new(StatusCode::OK, text) }
         }
         "/healthz" => health(&desk.house).await,

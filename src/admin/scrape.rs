@@ -42,7 +42,10 @@ impl Form {
     }
 
     /// Writes all metrics of now.
-    pub(super) fn write(self, registry: &Registry) -> String {
+    pub(super) fn write(self, house: &House, registry: &Registry) -> String {
+        if let Some(watch) = &house.gateway.watch {
+            house.gateway.setup().upstreams.iter().for_each(|upstream| watch.metrics.expect(upstream.name()));
+        }
         let mut out = String::with_capacity(32 << 10);
         text::encode(&mut out, registry).expect("a String takes all");
         if self == Form::Open { out } else { classic(&out) }
@@ -166,7 +169,7 @@ impl Scrape {
         if let Some(seconds) = usage.cpu {
             told.counter("cpu", "Processor time", Some(Unit::Seconds), seconds)?;
         }
-        let started = sessions::unix(sessions::Now::now().wall_of(self.0.gateway.stats.started()));
+        let started = sessions::unix(sessions::Clocks::read().wall_of(self.0.gateway.stats.started()));
         told.gauge("start_time", "When the daemon started, since 1970", Some(Unit::Seconds), started)?;
         let labels = [("version", env!("CARGO_PKG_VERSION"))];
         let mut build = told.family("build", "What this is", None, MetricType::Info)?;

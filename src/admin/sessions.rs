@@ -12,7 +12,7 @@ use crate::stats::Ended;
 pub(super) fn shown(house: &House) -> String {
     let gateway = &house.gateway;
     let setup = gateway.setup();
-    let now = Now::now();
+    let now = Clocks::read();
     let mut out = String::new();
     let mut all = Object::begin(&mut out);
     all.text("version", Some(env!("CARGO_PKG_VERSION")));
@@ -92,15 +92,15 @@ fn totals(mut totals: Object<'_>, house: &House) {
 }
 
 /// The time of an answer, by both clocks: the one on the wall may be set at any time.
-pub(super) struct Now {
+pub(super) struct Clocks {
     at: Instant,
     wall: SystemTime,
 }
 
-impl Now {
+impl Clocks {
     /// This moment.
-    pub(super) fn now() -> Now {
-        Now { at: Instant::now(), wall: SystemTime::now() }
+    pub(super) fn read() -> Clocks {
+        Clocks { at: Instant::now(), wall: SystemTime::now() }
     }
 
     /// When that was.

@@ -85,18 +85,18 @@ pub(super) static SUBCOMMANDS: &[Subcommand] = &[
         what: "set up an instance on this machine, or take it back; setup -h tells its flags",
     },
     Subcommand {
+        name: "top",
+        action: "",
+        flags: top::FLAGS,
+        words: "",
+        what: "look at a running daemon, live; -admin ADDR or -config FILE, -interval TIME, -once (print and end)",
+    },
+    Subcommand {
         name: "cat",
         action: "",
         flags: &[],
         words: "FILE...",
         what: "show what a tap of kind hexlog or pcapng has recorded, or send it again; cat -h tells its flags",
-    },
-    Subcommand {
-        name: "top",
-        action: "",
-        flags: top::FLAGS,
-        words: "",
-        what: "look at a running daemon, live: -admin ADDR or -config FILE, -interval TIME, -once (prints and ends)",
     },
     Subcommand {
         name: "completions",
@@ -119,8 +119,8 @@ pub(super) fn parse(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
     let mut words = words[1..].to_vec();
     match sub.name {
         "setup" => return Ok(Command::Setup(words)),
-        "cat" => return Ok(Command::Cat(words)),
         "top" => return top::read(words),
+        "cat" => return Ok(Command::Cat(words)),
         "completions" => {
             let shell = SHELLS.into_iter().find(|(name, _)| words == [*name]).map(|(_, shell)| shell);
             return shell.map(Command::Completions).ok_or_else(|| mistake("completions", "wants bash, zsh or fish"));

@@ -224,6 +224,39 @@ fn rules_of_a_file_become_the_words_of_the_tool() {
 }
 
 #[test]
+fn an_admin_that_others_reach_has_to_be_meant() {
+    for (line, wanted) in [
+        ("-admin 127.0.0.1:9843", None),
+        ("-admin 127.8.9.1:9843", None),
+        ("-admin [::1]:9843", None),
+        ("-admin [::ffff:127.0.0.1]:9843", None),
+        ("-admin localhost:9843", None),
+        ("-admin /run/handyproxy/gateway.sock", None),
+        ("-admin 10.0.0.1:9843 -admin-remote", None),
+        ("-admin 0.0.0.0:9843 -admin-remote", None),
+        ("-admin 10.0.0.1:9843", Some("is not loopback")),
+        ("-admin 0.0.0.0:9843", Some("is not loopback")),
+        ("-admin [::]:9843", Some("is not loopback")),
+        ("-admin 127.0.0.1:8443 -local-port 8443", Some("is local-port")),
+        ("-admin gateway.example:9843", Some("is no address with a port")),
+        ("-admin 127.0.0.1", Some("is no address with a port")),
+        ("-admin run/x.sock", Some("is no address with a port")),
+    ] {
+        match (words(line), wanted) {
+            (Ok(_), None) => {}
+            (Err(mistakes), Some(wanted)) => {
+                assert_eq!(mistakes.len(), 1, "{line}: {mistakes:?}");
+                let mistake = mistakes[0].to_string();
+                assert!(mistake.starts_with("-admin: ") && mistake.contains(wanted), "{line}: {mistake}");
+            }
+            (read, _) => panic!("{line}: {read:?}"),
+        }
+    }
+    let mistakes = read("\nadmin = \"10.0.0.1:9843\"\n", "").expect_err("not loopback");
+    assert!(mistakes[0].contains(":2: admin: 10.0.0.1:9843 is not loopback"), "{mistakes:?}");
+}
+
+#[test]
 fn mistakes_in_rules_are_told_with_their_lines() {
     let file = "[rules]\nmode = 'both'\nports = 80\ndports = 'x'\nfrom = 'lan'\nprivate = 'maybe'\nquic = 'drop'\ninterfaces = []\n";
     let mistakes = read(file, "").expect_err("seven mistakes");

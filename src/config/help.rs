@@ -14,8 +14,8 @@ pub fn help() -> String {
         let is_long = action.len() > 20;
         let parts: [&str; 4] = match *name {
             "completions" | "setup" => [name, action, "", ""],
-            "cat" => [name, "[-flag]...", "", words],
             "top" => [name, "[-admin ADDR | -config FILE] [-interval TIME] [-once]", "", ""],
+            "cat" => [name, "[-flag]...", "", words],
             _ => [name, if is_long { "ACTION" } else { action }, "-config FILE [-flag value]...", words],
         };
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();

@@ -242,3 +242,7 @@ impl fmt::Display for Unsent {
 fn put(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes everything");
 }
+
+#[cfg(test)]
+#[path = "informer_tests.rs"]
+mod tests;

@@ -149,13 +149,14 @@ struct Way<'a>(&'a Facts);
 impl fmt::Display for Way<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Facts { client, origin, target, via, upstream, .. } = self.0;
-        write!(f, "{client} -> {}", Foreign(target.as_bytes()))?;
-        let port = format!(":{}", origin.port());
-        if *target != origin.to_string() {
-            match target.ends_with(&port) {
-                true => write!(f, " ({})", origin.ip())?,
-                false => write!(f, " ({origin})")?,
-            }
+        write!(f, "{client} -> ")?;
+        // a session that ended early asked for nothing
+        if target.is_empty() || *target == origin.to_string() {
+            write!(f, "{origin}")?;
+        } else if target.ends_with(&format!(":{}", origin.port())) {
+            write!(f, "{} ({})", Foreign(target.as_bytes()), origin.ip())?;
+        } else {
+            write!(f, "{} ({origin})", Foreign(target.as_bytes()))?;
         }
         match (via, upstream) {
             (Some(via), _) if **via == *"direct" => f.write_str(" direct"),
@@ -172,7 +173,11 @@ struct End<'a>(&'a Ending);
 impl fmt::Display for End<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ending { end, by, error, up, down, lasted } = self.0;
-        write!(f, "{end} by {by}, up {}, down {}, {}", Size(*up), Size(*down), Span(*lasted))?;
+        write!(f, "{end} by {by} after {}", Span(*lasted))?;
+        // nothing moves where a way was not found, which the reason says
+        if *up > 0 || *down > 0 || error.is_none() {
+            write!(f, ", up {}, down {}", Size(*up), Size(*down))?;
+        }
         match error {
             // it is escaped already, and once is enough
             Some(error) => write!(f, ": {error}"),
@@ -239,3 +244,7 @@ impl fmt::Display for Foreign<'_> {
 fn put(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes everything");
 }
+
+#[cfg(test)]
+#[path = "readable_tests.rs"]
+mod tests;

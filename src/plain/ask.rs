@@ -11,7 +11,7 @@ use super::stop::Stop;
 use super::talk::{Trouble, Upload};
 use super::{Exchange, Turn};
 use crate::auth::{Conversation, Refusal};
-use crate::upstream::{Failure, Link};
+use crate::upstream::{Failure, Link, Retries};
 use crate::wire::body::Body;
 use crate::wire::request::{Facts, Leg, Line};
 use crate::wire::text;
@@ -102,13 +102,17 @@ impl Exchange<'_, '_> {
     pub(super) async fn dial(&mut self, proxy: Option<usize>) -> Result<Link, Stop> {
         let limit = self.site.dial_timeout;
         let upstream = self.site.upstream;
+        let retries = Retries::default();
         let dialling = async {
             match proxy {
                 Some(proxy) => upstream.redial(proxy).await,
-                None => upstream.dial().await,
+                None => upstream.dial(&retries).await,
             }
         };
-        let link = match tokio::time::timeout(limit, dialling).await {
+        let dialled = tokio::time::timeout(limit, dialling).await;
+        let flow = &mut self.talk.flow;
+        flow.retries = flow.retries.saturating_add(retries.count());
+        let link = match dialled {
             Ok(dialled) => dialled.map_err(Stop::undialled)?,
             Err(_) => return Err(Stop::undialled(Failure::timeout("dial", limit))),
         };

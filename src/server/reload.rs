@@ -32,6 +32,8 @@ pub(super) async fn serve(mut signals: Signals, gateway: Arc<Gateway>, seats: Ar
         tokio::select! {
             _ = signals.reload.recv() => {
                 notify.reloading();
+                // whoever rotates files knows nothing of mistakes in the settings
+                gateway.access.reopen();
                 let outcome = reload(&gateway, &seats).await;
                 let refused = outcome.err().unwrap_or_default();
                 refused.iter().for_each(|why| tracing::error!("reload refused: {why}"));
@@ -79,6 +81,7 @@ async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     for remark in setup.config.remarks() {
         tracing::warn!("{remark}");
     }
+    gateway.access.change(&setup.config).map_err(|e| vec![format!("start the access log: {e}")])?;
     for upstream in setup.upstreams.iter().filter(|new| !old.upstreams.iter().any(|old| Arc::ptr_eq(old, new))) {
         upstream.keep_probing();
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::access::Access;
 use super::mirror::Mirror;
 use super::taps::Taps;
 use crate::config::{Config, Via};
@@ -25,6 +26,8 @@ pub struct Gateway {
     pub stats: Stats,
     /// What the admin tells of sessions; `None`: there is no admin.
     pub watch: Option<Watch>,
+    /// Where the line of each session goes.
+    pub access: Access,
     /// Lines about connections that should not be here.
     pub(super) gate: Gate,
     /// Lines about ports that are all taken.
@@ -55,6 +58,7 @@ impl Gateway {
             setup: RwLock::new(Arc::new(setup)),
             mirror: Arc::default(),
             stats: Stats::default(),
+            access: Access::default(),
             gate: Gate::default(),
             ports: Gate::default(),
         }

@@ -12,7 +12,7 @@ use crate::dns::Resolver;
 use crate::flow::{Flow, Led};
 use crate::route::{Decision, is_private};
 use crate::stream::Stream;
-use crate::upstream::{Failure, Link, Opened};
+use crate::upstream::{Failure, Link, Opened, Retries};
 
 /// How far a session has come on its way out.
 pub(super) enum Way {
@@ -34,11 +34,11 @@ pub(super) struct Ways<'a> {
 }
 
 impl Ways<'_> {
-    /// Connects to where a route leads. May be dropped at any time.
-    pub(super) async fn dial(&self, via: Via) -> Result<Way, Failure> {
+    /// Connects to where a route leads, and counts the proxies that did not work. May be dropped at any time.
+    pub(super) async fn dial(&self, via: Via, retries: &Retries) -> Result<Way, Failure> {
         match (via, &self.meant, self.resolver) {
             (Via::Upstream(number), ..) => {
-                self.setup.upstreams[number].dial().await.map(|link| Way::Proxy(Box::new(link)))
+                self.setup.upstreams[number].dial(retries).await.map(|link| Way::Proxy(Box::new(link)))
             }
             (Via::Direct, Some(host), Some(resolver)) => {
                 let addrs = resolver.resolve(host).await.map_err(Failure::unresolved)?;

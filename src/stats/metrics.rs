@@ -110,6 +110,14 @@ impl Metrics {
         registry.register("failures", "Sessions that failed, by stage, end and status of the upstream", failures);
     }
 
+    /// There is this upstream: what it has not done yet is 0, not absent.
+    pub fn expect(&self, upstream: &str) {
+        let way: Way = [("upstream", upstream.to_owned())];
+        for times in [&self.dial, &self.tls, &self.connect, &self.set_up] {
+            drop(times.get_or_create(&way));
+        }
+    }
+
     /// A session has ended, on its way through this upstream.
     pub fn observe(&self, flow: &Flow, close: &Close, upstream: &str) {
         self.closed[close.end as usize][close.by as usize].fetch_add(1, Ordering::Relaxed);
@@ -121,12 +129,13 @@ impl Metrics {
             self.sniff.observe(span.seconds());
         }
         let way: Way = [("upstream", upstream.to_owned())];
-        let answered = flow.status.is_some() || flow.set_up.is_some();
+        let shown = flow.shown.as_deref();
+        let answered = flow.status.is_some() || flow.stage == Stage::Relay;
         for (times, seconds) in [
             (&self.dial, dialled(flow)),
             (&self.tls, flow.tls.map(Span::seconds)),
             (&self.connect, flow.connect.filter(|_| answered).map(Span::seconds)),
-            (&self.set_up, flow.set_up.map(Span::seconds)),
+            (&self.set_up, shown.and_then(|shown| shown.set_up.get()).map(|span| span.seconds())),
         ] {
             if let Some(seconds) = seconds {
                 times.get_or_create(&way).observe(seconds);
@@ -154,8 +163,8 @@ impl Metrics {
 
 /// How long the dial itself took, if it came to something.
 fn dialled(flow: &Flow) -> Option<f64> {
-    let is_connected = flow.upstream.is_some() || flow.set_up.is_some();
-    let began = flow.dial_began.map_or(0.0, Span::seconds);
+    let is_connected = flow.upstream.is_some() || flow.stage == Stage::Relay;
+    let began = flow.shown.as_ref().and_then(|shown| shown.dial_began.get()).map_or(0.0, |span| span.seconds());
     flow.dial.filter(|_| is_connected).map(|span| (span.seconds() - began).max(0.0))
 }
 
@@ -207,7 +216,9 @@ mod tests {
     }
 
     fn flow() -> Flow {
-        Flow::new("192.0.2.1:1".parse().expect("an address"))
+        let mut flow = Flow::new("192.0.2.1:1".parse().expect("an address"));
+        flow.show_to_others();
+        flow
     }
 
     fn span(millis: u64) -> Option<Span> {
@@ -221,7 +232,9 @@ mod tests {
         flow.name = Host::parse(b"secret.example").map(|host| Name { host, source: Source::Sni });
         flow.upstream = "192.0.2.2:3128".parse().ok();
         (flow.sniff, flow.dial, flow.connect) = (span(20), span(30), span(400));
-        (flow.dial_began, flow.status) = (span(20), Some(200));
+        flow.status = Some(200);
+        let shown = flow.shown.as_ref().expect("somebody looks on");
+        shown.dial_began.get_or_init(|| Duration::from_millis(20).into());
         flow.reach(Stage::Relay);
         metrics.observe(&flow, &Close::new(End::Done, By::Client), "corp");
         let text = told(&metrics);
@@ -241,6 +254,23 @@ mod tests {
         assert!(!text.contains("secret"), "a name is no label");
         let closed: Vec<_> = metrics.closed().into_iter().filter(|(.., count)| *count > 0).collect();
         assert_eq!(closed, [(End::Done, By::Client, 1)]);
+    }
+
+    #[test]
+    fn the_time_of_tls_is_its_own() {
+        let metrics = Metrics::default();
+        metrics.expect("corp");
+        assert!(
+            told(&metrics).contains("handyproxy_tls_handshake_seconds_count{upstream=\"corp\"} 0"),
+            "0, not absent"
+        );
+        let mut flow = flow();
+        (flow.dial, flow.tls) = (span(3), span(7));
+        flow.reach(Stage::Relay);
+        metrics.observe(&flow, &Close::new(End::Idle, By::Us), "corp");
+        let text = told(&metrics);
+        assert!(text.contains("handyproxy_tls_handshake_seconds_sum{upstream=\"corp\"} 0.007"), "{text}");
+        assert!(text.contains("handyproxy_dial_seconds_sum{upstream=\"corp\"} 0.003"), "{text}");
     }
 
     #[test]

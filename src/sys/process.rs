@@ -1,7 +1,7 @@
 //! Other processes, and what this one uses.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,15 +22,6 @@ pub fn hang_up(pid: i32) -> io::Result<()> {
 /// It is closed, or there are no descriptors left.
 pub fn stdout() -> io::Result<OwnedFd> {
     Ok(nix::unistd::dup(io::stdout())?)
-}
-
-/// Waits for so long, unless nobody reads stdout any more; whether that is so.
-pub fn stdout_is_gone(within: Duration) -> bool {
-    let stdout = io::stdout();
-    // hang-ups are told unasked
-    let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
-    let within = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
-    poll(&mut watched, within).is_ok_and(|ready| ready > 0)
 }
 
 /// What this process uses; `None`: the kernel does not tell.
@@ -56,4 +47,31 @@ pub fn usage() -> Usage {
         Some(seconds(usage.user_time()) + seconds(usage.system_time()))
     };
     Usage { resident: resident(), cpu: cpu() }
+}
+
+/// Waits for so long, unless nobody reads stdout any more; whether that is so.
+pub fn stdout_is_gone(within: Duration) -> bool {
+    let stdout = io::stdout();
+    // hang-ups are told unasked
+    let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    let within = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
+    poll(&mut watched, within).is_ok_and(|ready| ready > 0)
+}
+
+/// Stderr, as a file of our own.
+///
+/// # Errors
+/// It is closed, or there are no descriptors left.
+pub fn stderr() -> io::Result<OwnedFd> {
+    Ok(nix::unistd::dup(io::stderr())?)
+}
+
+/// Blocks until a descriptor that does not block by itself takes more.
+///
+/// # Errors
+/// As of poll(2).
+pub fn wait_for_room(descriptor: impl AsFd) -> io::Result<()> {
+    let mut wanted = [PollFd::new(descriptor.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut wanted, PollTimeout::NONE)?;
+    Ok(())
 }

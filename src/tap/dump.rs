@@ -22,7 +22,7 @@ use crate::config::{TapForm, TapSettings};
 use crate::format::informer::{Event, Pair};
 use crate::format::{Dir, Facts};
 
-/// Writes a file per session.
+/// Writes a file per session, and for [`TapForm::Raw`] two.
 #[derive(Debug)]
 pub(super) struct Dump {
     form: TapForm,
@@ -58,7 +58,10 @@ impl Dump {
     /// Makes the folder, if it is missing.
     pub(super) fn open(settings: &TapSettings) -> io::Result<Dump> {
         let path = settings.path.as_deref().ok_or(io::ErrorKind::InvalidInput)?;
-        let names = Names::new(path, settings.form == TapForm::Writefile);
+        let names = match settings.form {
+            TapForm::Writefile => Names::with_stem(path),
+            _ => Names::in_folder(path),
+        };
         names.prepare()?;
         Ok(Dump {
             form: settings.form,
@@ -247,3 +250,7 @@ fn beside(path: &Path, is_half: bool, line: &[u8]) -> io::Result<()> {
     let file = OpenOptions::new().create(true).append(true).mode(0o640).open(name);
     file?.write_all(line)
 }
+
+#[cfg(test)]
+#[path = "dump_tests.rs"]
+mod tests;

@@ -103,7 +103,12 @@ impl Scribe for Flow {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        self.output.reopen()
+        self.output.reopen()?;
+        // a file of its own says of which day it is
+        if let Lines::Readable { day, .. } = &mut self.lines {
+            *day = None;
+        }
+        Ok(())
     }
 }
 
@@ -144,3 +149,7 @@ fn heading(out: &mut Vec<u8>, at: u64) -> io::Result<()> {
     // Sat, 21 Nov 2026 12:45:35 GMT
     writeln!(out, "# {}, times are UTC", date.get(..16).unwrap_or(&date))
 }
+
+#[cfg(test)]
+#[path = "flow_tests.rs"]
+mod tests;

@@ -1,108 +1,158 @@
-//! One file that is written record by record, or stdout. Records are gathered and handed to the kernel together; a
-//! write that fails half-way is taken back, so that the file ends with a whole record.
+//! One file that is written record by record, or a stream. Records are gathered and handed to the kernel together; a
+//! write that fails half-way is taken back, so that the file ends with a whole record. A stream takes nothing back: the
+//! rest goes first the next time.
 //!
 //! A file that was rotated away is noticed and opened anew under its name.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use crate::sys::process;
 
 /// What is gathered before it is written.
 const GATHER: usize = 256 * 1024;
 /// How often to see whether the file is still the one of that name.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// A file, or stdout.
+/// A file, or a stream.
 #[derive(Debug)]
-pub(super) struct Output {
+pub struct Output {
     path: Option<PathBuf>,
     file: File,
     gathered: Vec<u8>,
-    /// How far it is whole records.
-    whole: usize,
+    /// Records in `gathered`.
     records: u64,
-    /// The length of the file up to which it is whole; `None` where it has none.
+    /// Where the last of them ends; what is behind it is being made. 0 <= whole <= gathered.len()
+    whole: usize,
+    /// The length of the file; `None` where it has none.
     good: Option<u64>,
     looked: Instant,
 }
 
 impl Output {
-    /// Opens it, for its owner and group alone; `None` is stdout. What is in it stays if `append` is set.
+    /// Opens it, for its owner and group alone, and makes its folder; `None` is stdout. What is in it stays if `append`
+    /// is set.
     ///
     /// # Errors
-    /// Those of open(2).
-    pub(super) fn open(path: Option<&Path>, append: bool) -> io::Result<Output> {
-        let file = match path {
-            Some(path) => OpenOptions::new().create(true).append(true).mode(0o640).open(path)?,
-            None => File::from(crate::sys::process::stdout()?),
-        };
-        if path.is_some() && !append && file.metadata()?.is_file() {
+    /// Those of open(2) and mkdir(2).
+    pub fn open(path: Option<&Path>, append: bool) -> io::Result<Output> {
+        let Some(path) = path else { return Output::stream(process::stdout()?) };
+        path.parent().map_or(Ok(()), folder)?;
+        let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path)?;
+        if !append && file.metadata()?.is_file() {
             file.set_len(0)?;
         }
-        Output::of(path, file)
+        Output::of(Some(path), file)
     }
 
-    /// Makes the file, which must not be there.
+    /// Makes the file, which must not be there, and its folder.
     ///
     /// # Errors
-    /// Those of open(2).
-    pub(super) fn create(path: &Path) -> io::Result<Output> {
+    /// Those of open(2) and mkdir(2).
+    pub fn create(path: &Path) -> io::Result<Output> {
+        path.parent().map_or(Ok(()), folder)?;
         let file = OpenOptions::new().create_new(true).append(true).mode(0o640).open(path)?;
         Output::of(Some(path), file)
     }
 
+    /// Something that is open already, and has no name.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn stream(descriptor: OwnedFd) -> io::Result<Output> {
+        Output::of(None, File::from(descriptor))
+    }
+
+    /// Of a file that is open, and stays the one that is written whatever becomes of its name.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub(super) fn held(file: File) -> io::Result<Output> {
+        let status = file.metadata()?;
+        Ok(Output { good: status.is_file().then_some(status.len()), ..Output::of(None, file)? })
+    }
+
     fn of(path: Option<&Path>, file: File) -> io::Result<Output> {
         let status = file.metadata()?;
-        let good = (path.is_some() && status.is_file()).then(|| status.len());
+        let good = (path.is_some() && status.is_file()).then_some(status.len());
         let path = path.map(Path::to_path_buf);
-        Ok(Output { path, file, gathered: Vec::new(), whole: 0, records: 0, good, looked: Instant::now() })
+        Ok(Output { path, file, gathered: Vec::new(), records: 0, whole: 0, good, looked: Instant::now() })
     }
 
     /// The length of the file, with what is gathered.
-    pub(super) fn length(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         self.good.unwrap_or_default() + self.gathered.len() as u64
     }
 
     /// Room for a record that is made in place, behind those that are gathered; [`added`](Output::added) ends it.
-    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+    pub fn room(&mut self) -> &mut Vec<u8> {
         self.gathered.truncate(self.whole);
         &mut self.gathered
+    }
+
+    /// Whether so much is gathered that it should be handed on before there is more.
+    pub(super) fn is_full(&self) -> bool {
+        self.gathered.len() >= GATHER
+    }
+
+    /// A record was written into [`room`](Output::room), and nothing may fail any more: for those who look at
+    /// [`is_full`](Output::is_full) before.
+    pub(super) fn noted(&mut self) {
+        self.whole = self.gathered.len();
+        self.records += 1;
     }
 
     /// A record was written into [`room`](Output::room).
     ///
     /// # Errors
-    /// Those of write(2); this record is taken back, and those before it are kept.
-    pub(super) fn added(&mut self) -> io::Result<()> {
+    /// Those of write(2): the record is gone then, and those before it are kept.
+    pub fn added(&mut self) -> io::Result<()> {
         let before = std::mem::replace(&mut self.whole, self.gathered.len());
         self.records += 1;
         if self.gathered.len() < GATHER {
             return Ok(());
         }
-        self.flush().inspect_err(|_| {
-            self.gathered.truncate(before);
-            self.whole = before;
-            self.records -= 1;
-        })
+        match self.put([&[], &[]]) {
+            Ok(()) => self.cleared(),
+            // it has begun: its rest goes first the next time
+            Err(torn) if torn.taken > before => self.taken(torn.taken),
+            Err(torn) => {
+                // whoever is told of an error brings the record again
+                self.gathered.truncate(before);
+                self.records -= 1;
+                self.taken(torn.taken);
+                return Err(torn.error);
+            }
+        }
+        Ok(())
     }
 
     /// A record in pieces, the last of which may be long and is not copied then.
     ///
     /// # Errors
-    /// Those of write(2); the record was not written at all then.
-    pub(super) fn record(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
+    /// Those of write(2): the record was not written at all then, and those before it are kept.
+    pub fn record(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
         if head.len() + body.len() < GATHER / 16 {
-            let room = self.room();
-            room.extend_from_slice(head);
-            room.extend_from_slice(body);
+            self.gathered.extend_from_slice(head);
+            self.gathered.extend_from_slice(body);
             return self.added();
         }
-        self.look()?;
-        let pieces = [&self.gathered[..self.whole], head, body];
-        write(&mut self.file, &pieces, &mut self.good)?;
-        self.forget();
+        match self.put([head, body]) {
+            Ok(()) => self.cleared(),
+            Err(torn) if torn.taken > self.gathered.len() => {
+                let begun = torn.taken - self.gathered.len();
+                self.gathered = [head, body].concat().split_off(begun);
+                (self.records, self.whole) = (1, self.gathered.len());
+            }
+            Err(torn) => {
+                self.taken(torn.taken);
+                return Err(torn.error);
+            }
+        }
         Ok(())
     }
 
@@ -110,18 +160,22 @@ impl Output {
     ///
     /// # Errors
     /// Those of write(2); it is kept.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        if self.whole == 0 {
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.gathered.is_empty() {
             return Ok(());
         }
-        self.look()?;
-        write(&mut self.file, &[&self.gathered[..self.whole]], &mut self.good)?;
-        self.forget();
+        match self.put([&[], &[]]) {
+            Ok(()) => self.cleared(),
+            Err(torn) => {
+                self.taken(torn.taken);
+                return Err(torn.error);
+            }
+        }
         Ok(())
     }
 
-    /// Forgets what was gathered, and tells how many records it was.
-    pub(super) fn forget(&mut self) -> u64 {
+    /// Forgets what was gathered, and tells how many records it was; of a stream, one of them may have begun.
+    pub fn forget(&mut self) -> u64 {
         self.gathered.clear();
         self.whole = 0;
         std::mem::take(&mut self.records)
@@ -131,28 +185,60 @@ impl Output {
     ///
     /// # Errors
     /// Those of open(2); it stays as it was.
-    pub(super) fn reopen(&mut self) -> io::Result<()> {
+    pub fn reopen(&mut self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let new = Output::open(Some(path), true)?;
         (self.file, self.good, self.looked) = (new.file, new.good, new.looked);
         Ok(())
     }
 
-    /// Whether the file was rotated away; it is opened anew then.
+    /// Sees whether the file was rotated away; it is opened anew then, or else nothing is written.
     fn look(&mut self) -> io::Result<()> {
         let Some(path) = self.path.as_ref().filter(|_| self.good.is_some() && self.looked.elapsed() >= LOOK) else {
             return Ok(());
         };
-        self.looked = Instant::now();
         let ours = self.file.metadata()?;
         let same = std::fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == (ours.dev(), ours.ino()));
         if same {
             // somebody may have emptied it
-            self.good = Some(ours.len());
+            (self.good, self.looked) = (Some(ours.len()), Instant::now());
             return Ok(());
         }
-        tracing::info!("{}: was moved or deleted; goes on in a new file", path.display());
-        self.reopen()
+        let shown = path.display().to_string();
+        self.reopen()?;
+        tracing::info!("{shown}: was moved or deleted; goes on in a new file");
+        Ok(())
+    }
+
+    /// Writes what was gathered and these pieces: all of it, or nothing.
+    fn put(&mut self, [head, body]: [&[u8]; 2]) -> Result<(), Torn> {
+        self.look().map_err(|error| Torn { taken: 0, error })?;
+        write(&mut self.file, &[&self.gathered, head, body], &mut self.good)
+    }
+
+    fn cleared(&mut self) {
+        self.gathered.clear();
+        (self.records, self.whole) = (0, 0);
+    }
+
+    /// So many bytes of what was gathered cannot be taken back.
+    fn taken(&mut self, taken: usize) {
+        self.gathered.drain(..taken);
+        self.whole = self.gathered.len();
+    }
+}
+
+/// A write that failed.
+#[derive(Debug)]
+pub(super) struct Torn {
+    /// What was written before it did and could not be taken back.
+    taken: usize,
+    error: io::Error,
+}
+
+impl From<Torn> for io::Error {
+    fn from(torn: Torn) -> io::Error {
+        torn.error
     }
 }
 
@@ -176,37 +262,52 @@ pub(super) fn folder(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() { Ok(()) } else { DirBuilder::new().recursive(true).mode(0o750).create(path) }
 }
 
-/// All pieces, or none of them. A file whose length is known is cut to it when a write is torn.
+/// All pieces, or none of them where they can be taken back.
 ///
 /// # Errors
 /// Those of write(2).
-pub(super) fn write(file: &mut File, pieces: &[&[u8]], good: &mut Option<u64>) -> io::Result<()> {
+pub(super) fn write(file: &mut File, pieces: &[&[u8]], good: &mut Option<u64>) -> Result<(), Torn> {
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
     let mut rest = &mut slices[..];
     let mut left = total;
     while left > 0 {
-        let wrote = match file.write_vectored(rest) {
-            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            wrote => wrote,
-        };
-        match wrote {
+        let error = match file.write_vectored(rest) {
+            Ok(0) => io::ErrorKind::WriteZero.into(),
             Ok(wrote) => {
                 left -= wrote;
                 IoSlice::advance_slices(&mut rest, wrote);
+                continue;
             }
-            Err(error) => {
-                if let (Some(good), true) = (*good, left < total) {
-                    // a torn record would spoil the ones behind it
-                    let _ = file.set_len(good);
-                }
-                return Err(error);
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // somebody else has made it so: a terminal and its programs share that
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match process::wait_for_room(&*file) {
+                Ok(()) => continue,
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        let mut taken = total - left;
+        if taken > 0 && good.is_some() {
+            // a torn record would spoil the ones behind it
+            if let Ok(length) = take_back(file, taken) {
+                (*good, taken) = (Some(length), 0);
             }
         }
+        return Err(Torn { taken, error });
     }
     if let Some(good) = good {
         *good += total as u64;
     }
     Ok(())
 }
+
+/// Takes the last bytes off a file, and tells its length. It may have been emptied by others meanwhile.
+fn take_back(file: &File, taken: usize) -> io::Result<u64> {
+    let length = file.metadata()?.len().saturating_sub(taken as u64);
+    file.set_len(length).map(|()| length)
+}
+
+#[cfg(test)]
+#[path = "output_tests.rs"]
+mod tests;

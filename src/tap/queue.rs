@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::scribe::{Scribe, scribe};
 use super::{Record, What};
 use crate::config::{TapForm, TapSettings, WhenFull};
+use crate::format::Dir;
 
 /// What a record weighs beside its bytes.
 const RECORD: usize = 128;
@@ -54,10 +55,31 @@ struct Queue {
     closed: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Missed {
     records: u64,
     bytes: u64,
+    /// Where the bytes are missing.
+    of: HashMap<(u64, Dir), u64>,
+}
+
+impl Missed {
+    fn add(&mut self, record: &Record) {
+        let bytes = bytes(record);
+        self.records += 1;
+        self.bytes += bytes;
+        if let What::Read(dir, _) = record.what {
+            *self.of.entry((record.facts.id, dir)).or_default() += bytes;
+        }
+    }
+
+    fn join(&mut self, other: &Missed) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+        for (of, bytes) in &other.of {
+            *self.of.entry(*of).or_default() += bytes;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -166,10 +188,8 @@ impl Sink {
         let mut queue = shared.queue();
         let must = matches!(record.what, What::Opened | What::Closed(_)) || shared.settings.when_full == WhenFull::Wait;
         if !must && queue.bytes + weight > shared.settings.queue {
-            let bytes = bytes(&record);
-            queue.missed.records += 1;
-            queue.missed.bytes += bytes;
-            shared.count_missed(1, bytes);
+            queue.missed.add(&record);
+            shared.count_missed(1, bytes(&record));
             return;
         }
         let idle = queue.entries.is_empty();
@@ -334,24 +354,16 @@ impl Writer<'_> {
 
     fn entry(&mut self, entry: &Entry) {
         match entry {
-            Entry::Missed(missed) => {
-                self.missed.records += missed.records;
-                self.missed.bytes += missed.bytes;
-            }
+            Entry::Missed(missed) => self.missed.join(missed),
             Entry::Record(record) => {
                 if self.attempt(|scribe| scribe.write(record)) {
                     self.shared.written.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                self.miss(1, bytes(record));
+                self.missed.add(record);
+                self.shared.count_missed(1, bytes(record));
             }
         }
-    }
-
-    fn miss(&mut self, records: u64, bytes: u64) {
-        self.missed.records += records;
-        self.missed.bytes += bytes;
-        self.shared.count_missed(records, bytes);
     }
 
     fn flush(&mut self) {
@@ -392,7 +404,9 @@ impl Writer<'_> {
         let scribe = self.scribe.as_mut().expect("it was opened just now");
         if self.missed.records > 0 {
             scribe.missed(self.missed.records, self.missed.bytes)?;
-            self.missed = Missed::default();
+            for ((session, dir), bytes) in std::mem::take(&mut self.missed).of {
+                scribe.skip(session, dir, bytes);
+            }
         }
         what(&mut **scribe)
     }
@@ -420,7 +434,8 @@ impl Writer<'_> {
         };
         if forgotten > 0 {
             self.shared.written.fetch_sub(forgotten, Ordering::Relaxed);
-            self.miss(forgotten, 0);
+            self.missed.records += forgotten;
+            self.shared.count_missed(forgotten, 0);
         }
         if !std::mem::replace(&mut self.told, true) {
             self.shared.failing.store(true, Ordering::Relaxed);

@@ -4,6 +4,7 @@ use std::io;
 
 use super::{Record, dump, flow, hexlog, pcapng};
 use crate::config::{TapForm, TapSettings};
+use crate::format::Dir;
 
 /// Writes records of one tap. What an error is returned for was not written at all, and leaves files readable.
 pub(super) trait Scribe: Send {
@@ -18,6 +19,9 @@ pub(super) trait Scribe: Send {
 
     /// Notes in the file that so many records, with so many bytes, are missing from here on.
     fn missed(&mut self, records: u64, bytes: u64) -> io::Result<()>;
+
+    /// So many bytes of a session are among those that are missing; told after [`missed`](Scribe::missed).
+    fn skip(&mut self, _session: u64, _dir: Dir, _bytes: u64) {}
 
     /// Opens its files anew, under the same names: they were rotated away.
     fn reopen(&mut self) -> io::Result<()>;

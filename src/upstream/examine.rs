@@ -1,7 +1,6 @@
 //! Single questions to a proxy, for whoever examines it: each says what it came to, and none is asked again elsewhere.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use super::{Deadline, Failure, Link, Upstream, connect};
 use crate::addr::Target;
@@ -27,8 +26,8 @@ impl Upstream {
     /// # Errors
     /// It cannot be reached there, or this machine is out of something.
     pub async fn reach(&self, addr: SocketAddr) -> Result<Link, Failure> {
-        let (stream, addr) = self.members[0].dial_at(&[addr], &self.dialler.from()).await?;
-        Ok(Link { stream, addr, conversation: None, member: 0, since: Instant::now(), failed: Vec::new() })
+        let reached = self.members[0].dial_at(&[addr], &self.dialler.from()).await?;
+        Ok(Link::new(reached, 0, Vec::new()))
     }
 
     /// Asks a HTTP proxy for a tunnel, and does not say who we are. The connection is closed behind its answer.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
@@ -27,6 +27,15 @@ pub(super) struct Member {
     tls: Option<Tls>,
 }
 
+/// A connection to it.
+#[derive(Debug)]
+pub(super) struct Reached {
+    pub(super) stream: Stream,
+    pub(super) addr: SocketAddr,
+    /// How long the TLS handshake took, where there was one.
+    pub(super) tls: Option<Duration>,
+}
+
 impl Member {
     pub(super) fn new(upstream: Arc<str>, proxy: Proxy, tls: Option<Tls>) -> Member {
         let resolver = Arc::new(Resolver::new(&proxy.addr));
@@ -35,7 +44,7 @@ impl Member {
     }
 
     /// Connects to it, TLS included where it speaks that. May be dropped at any time.
-    pub(super) async fn dial(&self, from: &From<'_>) -> Result<(Stream, SocketAddr), Failure> {
+    pub(super) async fn dial(&self, from: &From<'_>) -> Result<Reached, Failure> {
         let unresolved = |error: io::Error| Failure::new(Close::because(End::Resolve, By::Upstream, error)).of_proxy();
         let addrs = self.resolver.addresses().await.map_err(unresolved)?;
         let (tcp, addr) = match dial::any(&addrs, from).await {
@@ -50,18 +59,19 @@ impl Member {
     }
 
     /// The same at one of these addresses.
-    pub(super) async fn dial_at(&self, addrs: &[SocketAddr], from: &From<'_>) -> Result<(Stream, SocketAddr), Failure> {
+    pub(super) async fn dial_at(&self, addrs: &[SocketAddr], from: &From<'_>) -> Result<Reached, Failure> {
         let (tcp, addr) = dial::any(addrs, from).await.map_err(|error| undialled(&error))?;
         self.greet(tcp, addr).await
     }
 
     /// TLS, where it speaks that.
-    async fn greet(&self, tcp: TcpStream, addr: SocketAddr) -> Result<(Stream, SocketAddr), Failure> {
-        let Some(tls) = &self.tls else { return Ok((Stream::Tcp(tcp), addr)) };
+    async fn greet(&self, tcp: TcpStream, addr: SocketAddr) -> Result<Reached, Failure> {
+        let Some(tls) = &self.tls else { return Ok(Reached { stream: Stream::Tcp(tcp), addr, tls: None }) };
+        let start = Instant::now();
         let stream = tls.handshake(tcp, &self.proxy.addr.host).await.map_err(|error| {
             Failure::new(Close::because(End::Dial, By::Upstream, format_args!("{addr}: {error}"))).of_proxy()
         })?;
-        Ok((stream, addr))
+        Ok(Reached { stream, addr, tls: Some(start.elapsed()) })
     }
 
     /// Takes note of a failure that is its own.

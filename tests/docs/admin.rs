@@ -10,6 +10,7 @@ use super::examples::Examples;
 use super::lab::support::daemon::Daemon;
 use super::lab::support::journal::SessionLine;
 use super::scene::Scene;
+use super::viewer::SHARED;
 use super::{Folder, PROGRAM, SITE, output, said, succeeds};
 
 const UNITS: &str = "deploy/systemd";
@@ -23,18 +24,33 @@ pub(super) struct Admin {
     scripts: Vec<String>,
     /// What is installed, by its path.
     root: Folder,
-    /// Instances that run, the last one started last; without a name: what was started by hand.
-    running: Vec<(String, Daemon)>,
+    /// Those that run, the last one started last.
+    pub(super) running: Vec<Instance>,
+    /// All that commands have shown so far.
+    pub(super) shown: String,
     count: usize,
+}
+
+/// A program that runs.
+pub(super) struct Instance {
+    /// Of its unit; empty: it was started by hand.
+    name: String,
+    pub(super) daemon: Daemon,
+    /// It tells of sessions elsewhere.
+    pub(super) is_quiet: bool,
+    /// What reads its stdout.
+    viewer: Option<String>,
 }
 
 impl Admin {
     pub(super) fn new(examples: Examples, scripts: Vec<String>) -> Admin {
         let root = Folder::new();
-        for folder in ["usr/bin", "usr/sbin", "etc/systemd/system", "etc/handyproxy", "etc/init.d", "root"] {
+        for folder in
+            ["usr/bin", "usr/sbin", "etc/systemd/system", "etc/handyproxy", "etc/init.d", "etc/prometheus", "root"]
+        {
             fs::create_dir_all(root.0.join(folder)).expect("our own folder");
         }
-        Admin { scene: Scene::new(examples), scripts, root, running: Vec::new(), count: 0 }
+        Admin { scene: Scene::new(examples), scripts, root, running: Vec::new(), shown: String::new(), count: 0 }
     }
 
     /// How many commands were run.
@@ -75,13 +91,24 @@ impl Admin {
             ["handyproxy", "rules", ..] => _ = self.scene.tool(&words[1..]),
             ["handyproxy", "doctor", ref flags @ ..] => self.doctor(flags),
             ["handyproxy", "setup", ref flags @ ..] => self.setup(flags),
+            ["handyproxy", "cat", "-h"] => self.looks(command),
+            ["handyproxy", "cat", ref of @ ..] => self.cat(of),
+            ["handyproxy", "top", ref of @ ..] => self.top(of),
             // what a shell makes of the end of a line is its own business
             ["handyproxy", ref flags @ ..] => {
                 let flags: Vec<&str> =
                     flags.iter().copied().filter(|word| *word != "&" && !word.starts_with("2>")).collect();
+                let flags: Vec<&str> = flags.into_iter().take_while(|word| *word != "|").collect();
+                let viewer = command.split_once(" | ").map(|(_, viewer)| viewer.to_owned());
                 self.stops_all();
-                self.running.push((String::new(), self.scene.handyproxy(&flags)));
+                let is_quiet = flags.contains(&"-access-log");
+                let daemon = self.scene.handyproxy(&flags);
+                self.running.push(Instance { name: String::new(), daemon, is_quiet, viewer });
             }
+            ["tail", "-f", file] => self.follows(file),
+            ["ls" | "capinfos" | "tshark" | "grep" | "promtool", ..] => self.looks(command),
+            ["logrotate", "-f", conf] => self.rotates(conf),
+            ["adduser", _, group] => Admin::joins(group),
             ["handyproxy-rules" | super::RULES, ref arguments @ ..] => self.scene.rules(arguments),
             ["iptables" | "ip6tables" | "ip", ..] => _ = self.scene.net.gateway.run(&words.join(" ")),
             ["sysctl", "-w", setting] => {
@@ -93,7 +120,8 @@ impl Admin {
                 let answer = said(&self.scene.view_from(true, self.is_on("dns"), words).stdout);
                 assert!(answer.starts_with("198.18."), "{answer}");
             }
-            ["curl", ..] => return Some(self.visit(words)),
+            ["curl", ..] if !command.contains(SITE) => self.looks(command),
+            ["curl", ..] => return self.visit(words),
             _ => panic!("no test runs this command of the document: {command}"),
         }
         None
@@ -107,26 +135,42 @@ impl Admin {
     }
 
     fn stops_all(&mut self) {
-        while let Some((name, _)) = self.running.last() {
-            let name = name.clone();
+        while let Some(instance) = self.running.last() {
+            let name = instance.name.clone();
             self.stop(&name);
         }
     }
 
     fn is_on(&self, name: &str) -> bool {
-        self.running.iter().any(|(running, _)| running == name)
+        self.running.iter().any(|instance| instance.name == name)
     }
 
     /// Looks at the site from where connections are caught.
-    fn visit(&self, words: &[&str]) -> SessionLine {
-        let (name, daemon) = self.running.last().expect("something runs before a site is looked at");
-        let is_local = self.scene.examples.text(&format!("{name}.toml")).contains("\"local\"");
-        let answer = said(&self.scene.view_from(!is_local, name == "dns", words).stdout);
+    fn visit(&mut self, words: &[&str]) -> Option<SessionLine> {
+        let Instance { name, daemon, is_quiet, viewer } =
+            self.running.last().expect("something runs before a site is looked at");
+        let text = self.scene.examples.text(&format!("{name}.toml"));
+        let answer = said(&self.scene.view_from(!text.contains("\"local\""), name == "dns", words).stdout);
         assert!(answer.contains(" 200 "), "{answer}");
+        if let Some(viewer) = viewer.clone() {
+            self.pipes(&viewer, "Client Hello");
+        } else if *is_quiet && name.is_empty() {
+            daemon.out.wait_for("done by");
+            self.shown += &(daemon.out.lines().join("\n") + "\n");
+        }
+        let Instance { name, daemon, is_quiet, .. } = self.running.last().expect("it runs still");
+        if *is_quiet {
+            if let Some(path) = access_log(&text) {
+                let line = self.scene.logged(&path);
+                assert!(line.contains(SITE) && line.contains("done"), "{line}");
+                self.shown += &line;
+            }
+            return None;
+        }
         let session = daemon.session_line();
         let source = if name == "dns" { "dns" } else { "sni" };
         session.expect(&format!("end=done name={SITE} name_source={source} target={SITE}:443 status=200"));
-        session
+        Some(session)
     }
 
     // ---- units
@@ -173,21 +217,27 @@ impl Admin {
         };
         // one port, one program
         let own = port(&self.scene, instance);
-        let names = self.running.iter().map(|(name, _)| name.clone());
+        let names = self.running.iter().map(|instance| instance.name.clone());
         let names: Vec<String> = names.filter(|name| name.is_empty() || port(&self.scene, name) == own).collect();
         for name in names {
             self.stop(&name);
         }
         let daemon = exec("handyproxy@.service", "ExecStart", instance);
         let flags: Vec<&str> = daemon[1..].iter().map(String::as_str).collect();
-        self.running.push((instance.to_owned(), self.scene.handyproxy(&flags)));
+        for (kept, key) in [("log", "LogsDirectory"), ("run", "RuntimeDirectory")] {
+            assert!(unit("handyproxy@.service").contains(&format!("\n{key}=handyproxy/%i\n")), "{key}");
+            self.scene.makes(kept, &format!("handyproxy/{instance}"));
+        }
+        let is_quiet = access_log(&self.scene.examples.text(&format!("{instance}.toml"))).is_some();
+        let daemon = self.scene.handyproxy(&flags);
+        self.running.push(Instance { name: instance.to_owned(), daemon, is_quiet, viewer: None });
         self.rules_unit("ExecStart", instance);
         let up = self.scene.instances();
         assert!(up.contains(&instance.to_owned()), "{up:?} are up, and {instance} is not");
     }
 
     fn stop(&mut self, instance: &str) {
-        self.running.retain(|(name, _)| name != instance);
+        self.running.retain(|running| running.name != instance);
         if !instance.is_empty() {
             self.rules_unit("ExecStop", instance);
             assert!(!self.scene.instances().contains(&instance.to_owned()), "the rules of {instance} are still up");
@@ -243,6 +293,7 @@ impl Admin {
                 "handyproxy" => "nogroup".to_owned(),
                 "/dev/null" => "/dev/null".to_owned(),
                 word if word.starts_with("target/") => PROGRAM.to_owned(),
+                word if word.starts_with(SHARED) => word.replace(SHARED, "deploy/"),
                 word if word.starts_with('/') => self.below(word).to_string_lossy().into_owned(),
                 word => word.to_owned(),
             })
@@ -332,6 +383,12 @@ fn apt(of: &[&str]) {
         ["remove" | "purge", "handyproxy"] => {}
         _ => panic!("no test knows apt {of:?}"),
     }
+}
+
+/// The file in which a file of settings has sessions told of.
+fn access_log(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.starts_with("access-log "))?;
+    line.split('"').nth(1).filter(|path| path.starts_with('/')).map(str::to_owned)
 }
 
 /// The text of a unit.

@@ -18,6 +18,8 @@ mod quickstart;
 mod readme;
 mod rules;
 mod scene;
+mod taps;
+mod viewer;
 
 use std::fs;
 use std::path::{Path, PathBuf};

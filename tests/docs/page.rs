@@ -77,6 +77,24 @@ impl Page {
         blocks
     }
 
+    /// What the page shows and nobody is to type or to write: blocks that are not indented.
+    pub(super) fn pictures(&self) -> Vec<String> {
+        let mut pictures = Vec::new();
+        let mut picture: Option<String> = None;
+        for line in &self.0 {
+            match (line.as_str(), &mut picture) {
+                (".Bd -literal", _) => picture = Some(String::new()),
+                (".Ed", _) => pictures.extend(picture.take()),
+                (line, Some(text)) => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+                _ => {}
+            }
+        }
+        pictures
+    }
+
     /// Scripts that the page shows.
     pub(super) fn scripts(&self) -> Vec<String> {
         self.blocks().into_iter().filter(|block| block.starts_with("#!")).collect()

@@ -9,12 +9,15 @@ use std::process::{Child, Command, Output, Stdio};
 use super::examples::Examples;
 use super::help::parsed;
 use super::lab::support::daemon::{Daemon, Launch};
+use super::lab::support::eventually;
 use super::lab::support::netns::Netns;
 use super::lab::support::topology::{PORT, Topology};
 use super::{Folder, PROGRAM, RULES, SITE, output, said, succeeds};
 
 /// How names are resolved on the machines.
 const MACHINES: [(&str, &str); 2] = [("hosts", "/etc/hosts"), ("no-resolv.conf", "/etc/resolv.conf")];
+/// What is kept on the gateway: where the rules tool keeps what is to be taken back, sockets, and logs.
+const KEPT: [(&str, &str); 2] = [("run", "/run"), ("log", "/var/log")];
 
 /// A client, a gateway whose inner interface is eth1, and a world with a proxy and a site.
 pub(super) struct Scene {
@@ -47,7 +50,7 @@ impl Scene {
         folder.write("resolv.conf", "nameserver 203.0.113.53\n");
         // so that nobody waits for the servers of this machine
         folder.write("no-resolv.conf", "nameserver 127.0.0.1\n");
-        for name in ["bin", "run"] {
+        for name in ["bin", "run", "log"] {
             fs::create_dir(folder.0.join(name)).expect("our own folder");
         }
         for (name, program) in [("handyproxy", Path::new(PROGRAM)), ("handyproxy-rules", Path::new(RULES))] {
@@ -72,10 +75,27 @@ impl Scene {
         let has_file = flags.contains("-config");
         let launch = if has_file { Launch::words(&flags) } else { Launch::new(&flags) };
         let port = parsed(&if has_file { flags } else { format!("-local-port {PORT} {flags}") }).local_port;
-        let daemon = launch.with_file(&self.folder.0.join("hosts"), "/etc/hosts").start(&self.net.gateway);
+        let launch = launch.with_file(&self.folder.0.join("hosts"), "/etc/hosts");
+        let launch =
+            KEPT.iter().fold(launch, |launch, (ours, theirs)| launch.with_file(&self.folder.0.join(ours), theirs));
+        let daemon = launch.start(&self.net.gateway);
         let line = daemon.log.wait_for("listening on");
         assert!(line.contains(&format!(":{port},")), "{line}");
         daemon
+    }
+
+    /// Makes a folder of an instance below /var/log or /run, as its unit would.
+    pub(super) fn makes(&self, kept: &str, name: &str) {
+        fs::create_dir_all(self.folder.0.join(kept).join(name)).expect("our own folder");
+    }
+
+    /// What is in a file below /var/log of the gateway, as soon as there is something.
+    pub(super) fn logged(&self, path: &str) -> String {
+        let file = self.folder.0.join("log").join(path.strip_prefix("/var/log/").expect("a log"));
+        eventually(|| match fs::read_to_string(&file) {
+            Ok(text) if !text.is_empty() => Ok(text),
+            other => Err(format!("{path}: {other:?}")),
+        })
     }
 
     /// Runs a subcommand on the gateway; it succeeds and has something to say.
@@ -131,15 +151,21 @@ impl Scene {
 
     /// The same, however it ends.
     pub(super) fn command_unjudged(&self, words: &[&str]) -> Output {
+        let mut command = self.on_the_gateway(words);
+        self.net.gateway.enter(|| output(&mut command))
+    }
+
+    /// A command that sees what is on the gateway, to be run there.
+    pub(super) fn on_the_gateway(&self, words: &[&str]) -> Command {
         let words: Vec<String> = words.iter().map(|word| self.examples.found(word)).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        // /run is where the rules tool keeps what is to be taken back
-        let mut command = seeing(&self.folder, &[&MACHINES[..], &[("run", "/run")]].concat(), &words);
+        let mut command = seeing(&self.folder, &[&MACHINES[..], &KEPT[..]].concat(), &words);
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .env("PATH", format!("{}:{path}", self.folder.0.join("bin").display()))
+            .env("TMUX_TMPDIR", &self.folder.0)
             .env_remove("CREDENTIALS_DIRECTORY");
-        self.net.gateway.enter(|| output(&mut command))
+        command
     }
 
     /// Runs a command that looks at the site, from the client or from the gateway itself; it must succeed. With our own DNS

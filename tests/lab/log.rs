@@ -40,6 +40,7 @@ fn a_finished_session_tells_all_that_is_known_of_it() {
     let line = scene.gateway.session_of(&client);
     assert_eq!(line.level(), "INFO");
     let keys = [
+        "id",
         "end",
         "by",
         "client",
@@ -55,12 +56,14 @@ fn a_finished_session_tells_all_that_is_known_of_it() {
         "connect_ms",
         "up",
         "down",
+        "chunks_up",
+        "chunks_down",
         "duration_ms",
     ];
     assert_eq!(line.keys(), keys);
     let client = client.address();
     line.expect(&format!(
-        "end=done client={client} origin=203.0.113.9:443 name=www.bench.example name_source=sni \
+        "id=1 end=done client={client} origin=203.0.113.9:443 name=www.bench.example name_source=sni \
          target=www.bench.example:443 upstream=10.2.0.2:3128 stage=relay status=200 down=10"
     ));
     assert_eq!(line.number("up"), Kind::Tls.says().len() as f64);

@@ -4,6 +4,8 @@
 //! redirects with the rules of `iptables/handyproxy-rules`, and drives the program that cargo built. The upstream is a
 //! script, so that it can answer as badly as upstreams do. Needs root; without it every test fails and says so.
 
+mod access;
+mod admin;
 mod answers;
 mod auth;
 mod capture;
@@ -17,6 +19,7 @@ mod leaving;
 mod life;
 mod log;
 mod names;
+mod pcapng;
 mod plain;
 mod resolve;
 mod routes;
@@ -26,6 +29,9 @@ mod silence;
 mod socks;
 mod sources;
 mod stall;
+mod taps;
+mod taps_dump;
+mod taps_flow;
 mod timers;
 mod tproxy;
 mod tunnel;

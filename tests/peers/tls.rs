@@ -39,7 +39,10 @@ fn the_proxy_is_verified_by_its_name_and_its_authority() {
     let gateway = stage.gateway("upstream-proxy = 'https://proxy.local:3129'\nca = '$ROOT/ca.pem'");
     for site in [SITE, "http://www.bench.example"] {
         stage.fetch(site);
-        gateway.session_line().expect("end=done status=200 upstream=10.2.0.2:3129");
+        let line = gateway.session_line();
+        line.expect("end=done status=200 upstream=10.2.0.2:3129 -retries");
+        let sum = line.number("dial_ms") + line.number("tls_ms") + line.number("connect_ms");
+        assert!(line.number("tls_ms") > 0.0 && sum < line.number("duration_ms"), "{line:?}");
     }
     let page = stage.client("curl -sSf4 --cacert $CA https://www.bench.example/big.bin").run();
     assert!(page == stage.origin.big, "five megabytes through two layers of TLS");

@@ -13,7 +13,7 @@ use super::{clock, loops, names, tool};
 use crate::addr::{Host, Target};
 use crate::config::{Credentials, PlainHttp, Proxy, Speaks, UpstreamSettings};
 use crate::sys::socket;
-use crate::upstream::{Answer, Deadline, Link, Upstream};
+use crate::upstream::{Answer, Deadline, Link, Retries, Upstream};
 
 /// The host that proxies are asked for, unless another one was given: it is there for such purposes (RFC 6761).
 const TARGET: &str = "example.com";
@@ -201,7 +201,7 @@ impl Asker<'_> {
     }
 
     async fn ask_on(&self, link: Link, target: &Target<'_>, limit: Duration) -> Verdict {
-        match self.upstream.open(link, target, false, Deadline::after(limit)).await {
+        match self.upstream.open(link, target, false, Deadline::after(limit), &Retries::default()).await {
             Ok(_) => Verdict::Open,
             Err(failure) => Verdict::of_failure(&failure),
         }

@@ -9,7 +9,7 @@ pub(super) struct Trace {
 impl Trace {
     /// Reads a line of the log; `None` if it is not a session's.
     pub(super) fn read(line: &str) -> Option<Trace> {
-        let (_, mut rest) = line.split_once("session end=").map(|(before, rest)| (before, format!("end={rest}")))?;
+        let (_, mut rest) = line.split_once("session id=").map(|(before, rest)| (before, format!("id={rest}")))?;
         let mut fields = Vec::new();
         while let Some((key, after)) = rest.split_once('=') {
             let end = match after.strip_prefix('"') {
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_line_of_the_log_becomes_a_trace() {
-        let line = "2026-01-01T00:00:00Z  INFO session end=done by=client client=10.1.0.2:4 origin=203.0.113.9:443 \
+        let line = "2026-01-01T00:00:00Z  INFO session id=7 end=done by=client client=10.1.0.2:4 origin=203.0.113.9:443 \
                     name=www.example.com name_source=sni target=www.example.com:443 upstream=10.2.0.2:3128 stage=relay \
                     status=200 error=\"a \\\"b\\\" c=d\" sniff_ms=0.1 dial_ms=1.2 connect_ms=3.4 up=5 down=6 duration_ms=7.8";
         let trace = Trace::read(line).expect("a session");
@@ -90,6 +90,6 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(Trace::read("INFO listening on [::]:8443").is_none());
-        assert!(Trace::read("session end=\"never").is_none());
+        assert!(Trace::read("session id=\"never").is_none());
     }
 }

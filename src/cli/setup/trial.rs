@@ -9,7 +9,7 @@ use super::super::wait_for;
 use crate::addr::{Host, Target};
 use crate::config::Config;
 use crate::session::Setup;
-use crate::upstream::{Deadline, Failure, Upstream};
+use crate::upstream::{Deadline, Failure, Retries, Upstream};
 
 /// How long a proxy's name may take.
 const RESOLVE: Duration = Duration::from_secs(8);
@@ -143,12 +143,12 @@ async fn steps(upstream: &Upstream, goal: &Goal, outcome: &mut Outcome) -> Resul
 async fn tunnel(upstream: &Upstream, target: &Target<'_>) -> Result<String, Failure> {
     let start = Instant::now();
     let deadline = Deadline::after(OPEN);
-    let link = match tokio::time::timeout(OPEN, upstream.dial()).await {
+    let link = match tokio::time::timeout(OPEN, upstream.dial(&Retries::default())).await {
         Ok(link) => link?,
         Err(_) => return Err(Failure::timeout(&format!("dial {}", upstream.shown()), OPEN)),
     };
     let dialled = start.elapsed();
-    let (link, opened) = upstream.open(link, target, false, deadline).await?;
+    let (link, opened) = upstream.open(link, target, false, deadline, &Retries::default()).await?;
     let status = opened.status.map_or(String::new(), |status| format!(" ({status})"));
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let (connect, whole) = (millis(dialled), millis(start.elapsed()));

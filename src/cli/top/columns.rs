@@ -1,10 +1,13 @@
 //! Which columns fit, how wide they are, and what is in them. Widths depend on the terminal alone, and so stay.
 
 use super::facts::{Rate, Session, Snapshot};
-use super::table::{Column, Fact, Group};
+use super::table::{Column, Fact, Group, host};
 use super::text::{amount, middle, span};
 use super::view::weight;
 use crate::close::Weight;
+
+/// `255.255.255.255:65535`.
+const WITH_PORT: u16 = 21;
 
 /// Where a column is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +77,11 @@ pub(super) fn of_session(fact: Fact, session: &Session, snapshot: &Snapshot, wid
     let ending = session.ending.as_ref();
     let text = match fact {
         Fact::Id => session.id.to_string(),
-        // without its port, unless there is room for that too
-        Fact::Client if session.client.len() > usize::from(width) => session.client_host(),
+        // all with their ports, or none, but for long addresses
+        Fact::Client if width < WITH_PORT || session.client.len() > usize::from(width) => session.client_host(),
         Fact::Client => session.client.clone(),
         Fact::Name => session.place().to_owned(),
+        Fact::Via if session.way().len() > usize::from(width) => host(session.way()).to_owned(),
         Fact::Via => session.way().to_owned(),
         Fact::Stage => session.stage.clone(),
         Fact::Age => span(snapshot.now - session.started),

@@ -7,7 +7,7 @@ use super::facts::{Key, Session, Snapshot};
 use super::table::{Group, Order, Rows, Screen};
 
 /// What is on top of the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Mode {
     Table,
     /// The filter is being typed; what it was before.
@@ -20,7 +20,7 @@ pub(super) enum Mode {
 }
 
 /// What a row is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Item {
     Session(Key),
     Group(String),
@@ -199,7 +199,7 @@ impl Desk {
     fn row_of(&self, item: &Item) -> Option<usize> {
         match item {
             Item::Session(key) => {
-                (0..self.rows.len()).find(|&row| self.session_at(row).is_some_and(|session| session.key() == *key))
+                (0..self.rows.len()).find(|&row| self.session_at(row).is_some_and(|session| session.key().is(*key)))
             }
             Item::Group(who) => {
                 (0..self.rows.len()).find(|&row| self.group_at(row).is_some_and(|group| group.who == *who))

@@ -1,11 +1,12 @@
 //! What happens: keys, answers, signals, all through one channel.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use ratatui::crossterm::event::{self, KeyEvent, KeyEventKind};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::client::Client;
 use super::facts::Snapshot;
@@ -43,12 +44,12 @@ impl Events {
         let (pause, paused) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("start the runtime: {error}"))?;
-        let keys = sending.clone();
+        let (keys, soon) = (sending.clone(), Arc::new(Notify::new()));
         std::thread::spawn(move || type_on(&keys));
         std::thread::spawn(move || {
             runtime.spawn(hear(sending.clone()));
-            runtime.spawn(kill(client.clone(), killed, sending.clone()));
-            runtime.block_on(look(client, interval, paused, sending));
+            runtime.spawn(kill(client.clone(), killed, Arc::clone(&soon), sending.clone()));
+            runtime.block_on(look(client, interval, paused, &soon, sending));
         });
         Ok(Events { arriving, kills, pause })
     }
@@ -88,26 +89,37 @@ fn type_on(events: &Sender<Event>) {
     }
 }
 
-async fn look(client: Client, interval: Duration, mut paused: watch::Receiver<bool>, events: Sender<Event>) {
+async fn look(
+    client: Client,
+    interval: Duration,
+    mut paused: watch::Receiver<bool>,
+    soon: &Notify,
+    events: Sender<Event>,
+) {
     loop {
         let answer = client.sessions().await;
         if events.send(Event::Answer(Box::new(answer))).is_err() {
             return;
         }
-        // going on after a pause is a reason to ask at once
-        let _ = tokio::time::timeout(interval, paused.wait_for(|paused| *paused)).await;
+        // going on after a pause, and what we did ourselves, are reasons to ask at once
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = soon.notified() => {}
+            _ = paused.wait_for(|paused| *paused) => {}
+        }
         if paused.wait_for(|paused| !*paused).await.is_err() {
             return;
         }
     }
 }
 
-async fn kill(client: Client, mut kills: mpsc::UnboundedReceiver<u64>, events: Sender<Event>) {
+async fn kill(client: Client, mut kills: mpsc::UnboundedReceiver<u64>, soon: Arc<Notify>, events: Sender<Event>) {
     while let Some(id) = kills.recv().await {
         let note = client.kill(id).await.unwrap_or_else(|why| format!("session {id} was not killed: {why}"));
         if events.send(Event::Killed(note)).is_err() {
             return;
         }
+        soon.notify_one();
     }
 }
 

@@ -3,6 +3,7 @@
 //! All text is cleaned here, once, so that nothing raw can reach a terminal by any way. What a later daemon adds is
 //! passed over; what is missing is unknown.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -95,10 +96,10 @@ pub(super) struct Upstream {
 }
 
 /// Which session: numbers begin anew with the daemon, times do not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Key {
     pub(super) id: u64,
-    started: u64,
+    started: f64,
 }
 
 impl Snapshot {
@@ -134,8 +135,9 @@ impl Snapshot {
     /// Finds out rates by the answer before this one. A session that is new moved all its bytes since then; after a
     /// restart, or where a counter runs backwards, nothing is known.
     pub(super) fn compare(&mut self, before: &Snapshot) {
-        let time = self.now - before.now;
-        if time <= 0.0 || self.started != before.started {
+        // by how long it runs: the clock on the wall may be set
+        let time = self.runs_for() - before.runs_for();
+        if time <= 0.0 {
             return;
         }
         let rate = |now: (u64, u64), before: (u64, u64)| {
@@ -144,21 +146,32 @@ impl Snapshot {
             Some(Rate { up: up as f64 / time, down: down as f64 / time })
         };
         self.rate = rate((self.totals.up, self.totals.down), (before.totals.up, before.totals.down));
-        let known: std::collections::HashMap<Key, &Session> =
-            before.open.iter().map(|session| (session.key(), session)).collect();
+        let known: HashMap<u64, &Session> = before.open.iter().map(|session| (session.id, session)).collect();
         for session in &mut self.open {
-            let then = match known.get(&session.key()) {
-                Some(then) => (then.up, then.down),
-                None if session.started >= before.now => (0, 0),
-                None => continue,
+            let then = match known.get(&session.id) {
+                Some(then) if then.key().is(session.key()) => (then.up, then.down),
+                _ if session.started >= before.now => (0, 0),
+                _ => continue,
             };
             session.rate = rate((session.up, session.down), then);
         }
     }
 
+    /// How long the daemon runs, in seconds.
+    pub(super) fn runs_for(&self) -> f64 {
+        self.now - self.started
+    }
+
     /// Finds a session, be it open or ended.
     pub(super) fn session(&self, key: Key) -> Option<&Session> {
-        self.open.iter().chain(&self.ended).find(|session| session.key() == key)
+        self.open.iter().chain(&self.ended).find(|session| session.key().is(key))
+    }
+}
+
+impl Key {
+    /// Whether both are of one session; the daemon reckons the time anew for each answer, and its clock may be set a bit.
+    pub(super) fn is(self, other: Key) -> bool {
+        self.id == other.id && (self.started - other.started).abs() < 1.0
     }
 }
 
@@ -198,7 +211,7 @@ impl Session {
 
     /// Which one it is.
     pub(super) fn key(&self) -> Key {
-        Key { id: self.id, started: self.started.to_bits() }
+        Key { id: self.id, started: self.started }
     }
 
     /// The client without its port.

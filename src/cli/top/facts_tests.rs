@@ -123,7 +123,11 @@ fn after_a_restart_or_a_counter_that_runs_backwards_no_rate_is_known() {
         rates(&before, &whole(102.0, &[session(1, "\"up\":1"), session(2, "")], &[], "\"totals\":{\"up\":4}"));
     assert_eq!((backwards.open[0].rate, backwards.rate), (None, None));
     assert_eq!(backwards.open[1].rate, Some(Rate::default()), "the others are known");
-    let other = rates(&before, &whole(102.0, &[session(1, "\"started\":51.0")], &[], ""));
+    let other = rates(&before, &whole(102.0, &[session(1, "\"started\":52.0")], &[], ""));
     assert_eq!(other.open[0].rate, None, "the same number, and another session that was there before");
+    let later = rates(&before, &whole(102.0, &[session(1, "\"started\":101.0,\"up\":4,\"down\":0")], &[], ""));
+    assert_eq!(later.open[0].rate, Some(Rate { up: 2.0, down: 0.0 }), "the same number, and it is new");
+    let moved = rates(&before, &whole(102.0, &[session(2, "\"started\":50.000001")], &[], "\"started\":10.000001"));
+    assert!(moved.open[0].rate.is_some() && moved.rate.is_some(), "times are reckoned anew, and differ a bit");
     assert_eq!(rates(&before, &before).open[0].rate, None, "no time has passed");
 }

@@ -7,7 +7,7 @@ use super::facts::Key;
 use super::table::Screen;
 
 /// What a key asks of others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Wish {
     Nothing,
     Quit,
@@ -125,7 +125,7 @@ impl Desk {
     fn answer(&mut self, code: KeyCode, session: Key, in_details: bool) -> Wish {
         let is_open = |desk: &Desk| {
             let snapshot = desk.snapshot.as_ref();
-            snapshot.is_some_and(|snapshot| snapshot.open.iter().any(|open| open.key() == session))
+            snapshot.is_some_and(|snapshot| snapshot.open.iter().any(|open| open.key().is(session)))
         };
         let wish = match code {
             KeyCode::Char('y' | 'Y') if is_open(self) => {

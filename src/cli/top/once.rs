@@ -22,7 +22,7 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
             totals.opened,
             totals.up,
             totals.down,
-            (snapshot.now - snapshot.started).max(0.0) as u64
+            snapshot.runs_for().max(0.0) as u64
         ),
         format!("# {}", pages::counts(snapshot)),
     ];

@@ -89,9 +89,9 @@ const fn column(fact: Fact, title: &'static str, least: u16, share: u16, spare: 
 
 const SESSIONS: [Column; 9] = [
     column(Fact::Id, "ID", 6, 0, 4),
-    column(Fact::Client, "CLIENT", 12, 2, 1),
-    column(Fact::Name, "NAME", 12, 5, 0),
-    column(Fact::Via, "VIA", 7, 2, 7),
+    column(Fact::Client, "CLIENT", 15, 1, 1),
+    column(Fact::Name, "NAME", 12, 6, 0),
+    column(Fact::Via, "VIA", 7, 1, 7),
     column(Fact::Stage, "STAGE", 7, 0, 5),
     column(Fact::Age, "AGE", 4, 0, 3),
     column(Fact::Up, "UP", 4, 0, 6),
@@ -116,7 +116,7 @@ const UPSTREAMS: [Column; 5] = sums("UPSTREAM");
 const FAILURES: [Column; 7] = [
     column(Fact::Ended, "AGO", 4, 0, 3),
     column(Fact::Id, "ID", 6, 0, 5),
-    column(Fact::Client, "CLIENT", 12, 1, 2),
+    column(Fact::Client, "CLIENT", 15, 1, 2),
     column(Fact::Name, "NAME", 12, 3, 0),
     column(Fact::End, "END", 11, 0, 0),
     column(Fact::By, "BY", 8, 0, 4),
@@ -268,7 +268,7 @@ impl Session {
 }
 
 /// An address without its port.
-fn host(addr: &str) -> &str {
+pub(super) fn host(addr: &str) -> &str {
     let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

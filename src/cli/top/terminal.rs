@@ -83,3 +83,46 @@ fn restore_on_panic() {
         std::process::exit(101);
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Set where the panic is wanted.
+    const PANICS: &str = "HANDYPROXY_TEST_PANICS";
+
+    fn tmux(socket: &str, words: &[&str]) -> String {
+        let output = Command::new("tmux").args(["-L", socket, "-f", "/dev/null"]).args(words).output();
+        String::from_utf8_lossy(&output.expect("tmux is installed").stdout).into_owned()
+    }
+
+    #[test]
+    fn a_panic_leaves_a_terminal_that_can_be_read() {
+        if std::env::var_os(PANICS).is_some() {
+            let mut window = Window::open().expect("tmux is a terminal");
+            window.draw(&mut Desk::new("nobody".to_owned())).expect("it is drawn");
+            let threads_too = std::thread::spawn(|| panic!("on purpose"));
+            let _ = threads_too.join();
+            unreachable!("the panic ends all of it");
+        }
+        let socket = format!("handyproxy-panic-{}", std::process::id());
+        let program = std::env::current_exe().expect("we run");
+        let test = "cli::top::terminal::tests::a_panic_leaves_a_terminal_that_can_be_read";
+        let line = format!("{PANICS}=1 {} --exact {test} --nocapture; echo ended $?; stty -a", program.display());
+        tmux(&socket, &["new-session", "-d", "-x", "100", "-y", "50", "sh", "-c", &format!("{line}; exec sleep 60")]);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut seen = String::new();
+        while !seen.contains("icanon") && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+            seen = tmux(&socket, &["capture-pane", "-p"]);
+        }
+        let state = tmux(&socket, &["display-message", "-p", "#{alternate_on} #{cursor_flag}"]);
+        tmux(&socket, &["kill-server"]);
+        assert!(seen.contains("on purpose") && seen.contains("ended 101"), "{seen}");
+        assert!(seen.contains(" icanon") && seen.contains(" echo ") && !seen.contains("-icanon"), "{seen}");
+        assert_eq!(state.trim(), "0 1", "the first screen, with a cursor");
+    }
+}

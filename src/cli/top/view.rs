@@ -95,7 +95,7 @@ fn head(desk: &Desk, width: usize) -> String {
     let mut parts = vec![
         (0, if desk.paused { "PAUSED".to_owned() } else { String::new() }),
         (1, name.to_owned()),
-        (3, format!("{} running {}", snapshot.version, span(snapshot.now - snapshot.started))),
+        (3, format!("{} running {}", snapshot.version, span(snapshot.runs_for()))),
         (0, format!("open {}{limit}", totals.open)),
         (2, format!("opened {} failed {}", amount(totals.opened), amount(failed))),
         (0, rate),
@@ -137,7 +137,8 @@ fn state(canvas: &mut Canvas<'_, '_>, desk: &Desk) {
 }
 
 fn upstream_state(upstream: &Upstream, alone: bool) -> String {
-    let mut text = if upstream.name.is_empty() || upstream.name == upstream.proxy {
+    // one without a name goes by its address
+    let mut text = if upstream.proxy.ends_with(&upstream.name) {
         upstream.proxy.clone()
     } else {
         format!("{} {}", upstream.name, upstream.proxy)

@@ -110,8 +110,11 @@ impl Files {
     /// # Errors
     /// Those of write(2), the first of them; what could not be written is kept.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let flushed = self.open.values_mut().map(|open| open.flush(&[], &[]));
-        flushed.fold(Ok(()), |before, now| before.and(now))
+        let mut first = Ok(());
+        for open in self.open.values_mut() {
+            first = first.and(open.flush(&[], &[]));
+        }
+        first
     }
 
     /// Forgets what is kept; how many records that was.

@@ -15,6 +15,8 @@ use crate::format::Facts;
 
 /// Names that are taken one after the other before the folder is read again.
 const TRIES: u64 = 16;
+/// What the names of writefile begin with where none is given.
+const STEM: &str = "handyproxy";
 
 /// Where the files of a tap are, and the numbers that are taken.
 #[derive(Debug)]
@@ -30,16 +32,20 @@ pub(super) struct Names {
 pub(super) type Made = (PathBuf, File);
 
 impl Names {
-    /// Below a folder, which is made when it is needed; or, if `path` is none, names that begin with it.
-    pub(super) fn new(path: &Path, stems: bool) -> Names {
-        let folder = !stems || path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir();
-        let (folder, stem) = match (folder, path.file_name()) {
-            (false, Some(name)) => {
-                (path.parent().unwrap_or(Path::new("")).to_owned(), name.to_string_lossy().into_owned())
+    /// In a folder, which is made when it is needed.
+    pub(super) fn in_folder(path: &Path) -> Names {
+        Names { folder: path.to_owned(), stem: STEM.to_owned(), last: HashMap::new() }
+    }
+
+    /// In `path` if it is a folder; else beside it, with names that begin with its own.
+    pub(super) fn with_stem(path: &Path) -> Names {
+        let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir();
+        match (path.parent(), path.file_name()) {
+            (Some(folder), Some(name)) if !is_folder => {
+                Names { stem: name.to_string_lossy().into_owned(), ..Names::in_folder(folder) }
             }
-            _ => (path.to_owned(), "handyproxy".to_owned()),
-        };
-        Names { folder, stem, last: HashMap::new() }
+            _ => Names::in_folder(path),
+        }
     }
 
     /// Makes the folder, unless it is there.

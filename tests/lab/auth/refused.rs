@@ -223,7 +223,7 @@ fn the_secret_never_stands_in_the_log() {
         });
         drop(client);
         let log = String::from_utf8_lossy(&scene.gateway.log.bytes()).into_owned();
-        assert!(log.contains("session end=auth"), "{log}");
+        assert!(log.contains("session id=1 end=auth"), "{log}");
         for secret in ["geheim", "bWU6Z2VoZWltLTc", "Z2VoZWlt", "TlRMTVNTUAAD"] {
             assert!(!log.contains(secret), "{secret} in {log}");
         }

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -62,6 +62,24 @@ impl Launch {
         wrapper.push(r#"mount --bind "$0" "$1" && shift && exec "$@""#.to_owned());
         wrapper.push(ours.to_str().expect("a plain path").to_owned());
         wrapper.push(theirs.to_owned());
+        self.under(wrapper)
+    }
+
+    /// Lets it find the journal's socket in this folder; nobody else does.
+    pub fn with_journal(self, folder: &Path) -> Self {
+        let script = r#"mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
+            mount --bind "$0" /run/systemd/journal && exec "$@""#;
+        self.mounted(script, folder)
+    }
+
+    /// Makes of this folder one that holds no more than 64 KiB, which [`Daemon::sees`] alone.
+    pub fn with_tiny(self, folder: &Path) -> Self {
+        self.mounted(r#"mount -t tmpfs -o size=64k none "$0" && exec "$@""#, folder)
+    }
+
+    fn mounted(self, script: &str, folder: &Path) -> Self {
+        let mut wrapper = words("unshare -m sh -c");
+        wrapper.extend([script.to_owned(), folder.to_str().expect("a plain path").to_owned()]);
         self.under(wrapper)
     }
 
@@ -202,6 +220,11 @@ impl Daemon {
         let fields: Vec<&str> = fields.split(' ').collect();
         let tick = |i: usize| fields[i].parse::<u64>().expect("proc(5): a number");
         tick(11) + tick(12)
+    }
+
+    /// Where we find what it sees under this path, which may be mounted for it alone.
+    pub fn sees(&self, path: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.pid(), path.display()))
     }
 
     /// Sends it a signal.

@@ -54,6 +54,20 @@ impl Folder {
         format!("{}:{number}", self.path.join(CONFIG).display())
     }
 
+    /// The names of the files in it, in order.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.path).expect("our own folder");
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// The bytes of a file in it.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path.join(name)).unwrap_or_else(|why| panic!("{name}: {why}; there are {:?}", self.names()))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &str {
         self.path.to_str().expect("a plain path")

@@ -137,9 +137,9 @@ pub struct SessionLine {
 impl SessionLine {
     /// Takes a line apart: time, level, the word "session", then key=value, where a value may be quoted.
     fn parse(text: &str) -> Option<Self> {
-        let (before, mut rest) = text.split_once(" session end=")?;
+        let (before, mut rest) = text.split_once(" session id=")?;
         let level = before.split_whitespace().nth(1)?.to_owned();
-        let start = text.len() - rest.len() - "end=".len();
+        let start = text.len() - rest.len() - "id=".len();
         rest = &text[start..];
         let mut fields = Vec::new();
         while let Some((key, after)) = rest.trim_start().split_once('=') {
