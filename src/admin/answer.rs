@@ -97,7 +97,15 @@ async fn page(desk: Arc<Desk>, way: Way, request: Request<Incoming>) -> Page {
             let text = apart(move || sessions::shown(&desk.house)).await;
             Page { kind: JSON, ..Page::new(StatusCode::OK, text) }
         }
-        "/config" => Page::new(StatusCode::OK, config::shown(&setup.config, |_| String::new())),
+        "/config" => {
+            let standings: Vec<_> = setup.upstreams.iter().flat_map(|upstream| upstream.standings()).collect();
+            let text = config::shown(&setup.config, |proxy| {
+                let proxy = proxy.to_string();
+                let is_down = standings.iter().any(|standing| standing.proxy == proxy && !standing.up);
+                if is_down { "down".to_owned() } else { "up".to_owned() }
+            });
+            Page::new(StatusCode::OK, text)
+        }
         _ => Page::new(StatusCode::OK, list()),
     }
 }

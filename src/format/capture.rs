@@ -62,7 +62,7 @@ impl Reader {
     }
 
     /// What the next block tells; `None` if there is none yet.
-    pub fn next(&mut self) -> Option<Item> {
+    pub fn item(&mut self) -> Option<Item> {
         while self.found.is_empty() && self.block() {}
         self.found.pop_front()
     }

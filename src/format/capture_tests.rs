@@ -99,7 +99,7 @@ fn read(pieces: &[&[u8]]) -> Vec<Item> {
     let mut items = Vec::new();
     for piece in pieces {
         reader.push(piece);
-        items.extend(std::iter::from_fn(|| reader.next()));
+        items.extend(std::iter::from_fn(|| reader.item()));
     }
     items.extend(reader.finish());
     items

@@ -10,8 +10,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Dir, Entry, Item, Told};
 
-/// The two digits of each byte.
-const DIGITS: [[u8; 2]; 256] = digits();
 /// The value of each digit; what is no digit has its high bit set.
 const VALUES: [u8; 256] = values();
 /// A line of more bytes than this is none of ours, and not kept.
@@ -43,10 +41,15 @@ impl Line<'_> {
         out.resize(start + 2 * self.bytes.len(), 0);
         let (pairs, _) = out[start..].as_chunks_mut::<2>();
         for (pair, byte) in pairs.iter_mut().zip(self.bytes) {
-            *pair = DIGITS[usize::from(*byte)];
+            *pair = [digit(byte >> 4), digit(byte & 15)];
         }
         out.push(b'\n');
     }
+}
+
+/// The digit of 0 to 15. The compiler does many at once this way, which takes a third of the time of a table.
+fn digit(value: u8) -> u8 {
+    value + if value < 10 { b'0' } else { b'a' - 10 }
 }
 
 /// How a direction is written.
@@ -90,7 +93,7 @@ impl Reader {
     }
 
     /// What the next whole line tells; `None` if there is none yet.
-    pub fn next(&mut self) -> Option<Item> {
+    pub fn item(&mut self) -> Option<Item> {
         loop {
             let Some(length) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
                 self.searched = self.buffer.len();
@@ -102,7 +105,7 @@ impl Reader {
             if std::mem::take(&mut self.skipping) {
                 continue;
             }
-            match item(&self.buffer[line]) {
+            match told(&self.buffer[line]) {
                 Ok(None) => {}
                 Ok(Some(item)) => return Some(item),
                 Err(why) => return Some(Item::Wrong(format!("line {}: {why}", self.lines))),
@@ -125,7 +128,7 @@ impl Reader {
             // half a byte is lost
             line.pop();
         }
-        match item(&line) {
+        match told(&line) {
             Ok(Some(entry @ Item::Entry(_))) if has_data => {
                 vec![entry, Item::Torn(format!("line {number}: has no end, so its record may be cut short"))]
             }
@@ -146,7 +149,7 @@ impl Reader {
 }
 
 /// What a line tells, if it tells something.
-fn item(line: &[u8]) -> Result<Option<Item>, &'static str> {
+fn told(line: &[u8]) -> Result<Option<Item>, &'static str> {
     let line = line.trim_ascii();
     if line.first() == Some(&b'#') {
         let missing = line.ends_with(MISSING.as_bytes());
@@ -210,17 +213,6 @@ fn bytes(digits: &[u8]) -> Result<Vec<u8>, &'static str> {
     });
     let bytes = bytes.collect();
     if wrong & 0x80 == 0 { Ok(bytes) } else { Err("has data that is not hexadecimal") }
-}
-
-const fn digits() -> [[u8; 2]; 256] {
-    let digit = b"0123456789abcdef";
-    let mut digits = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        digits[byte] = [digit[byte >> 4], digit[byte & 15]];
-        byte += 1;
-    }
-    digits
 }
 
 const fn values() -> [u8; 256] {

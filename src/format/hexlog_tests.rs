@@ -25,7 +25,7 @@ fn read(pieces: &[&[u8]]) -> Vec<Item> {
     let mut items = Vec::new();
     for piece in pieces {
         reader.push(piece);
-        items.extend(std::iter::from_fn(|| reader.next()));
+        items.extend(std::iter::from_fn(|| reader.item()));
     }
     items.extend(reader.finish());
     items
@@ -151,12 +151,12 @@ fn a_line_without_an_end_is_not_kept() {
     let mut items = Vec::new();
     for _ in 0..80 {
         reader.push(&[b'0'; 1 << 20]);
-        items.extend(reader.next());
+        items.extend(reader.item());
         assert!(reader.buffer.len() <= LONGEST + (2 << 20), "{}", reader.buffer.len());
     }
     reader.push(b"\n");
     reader.push(SAMPLE);
-    items.extend(std::iter::from_fn(|| reader.next()));
+    items.extend(std::iter::from_fn(|| reader.item()));
     assert_eq!(items[0], Item::Wrong("line 1: is longer than 16 MiB".to_owned()));
     assert_eq!(items[1..], Vec::from_iter(sample().into_iter().map(Item::Entry)));
 }

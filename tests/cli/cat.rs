@@ -121,7 +121,7 @@ fn mistakes_are_named() {
     for line in ["line 2: does not begin with a time", "3 records, 9 bytes are missing here", "line 5: has no end"] {
         assert!(err.contains(&format!("cat: {log}: {line}")), "{line} in {err}");
     }
-    let many = scratch.write("many", &"x\n".repeat(30));
+    let many = scratch.write("many", "x\n".repeat(30));
     let (code, _, err) = said(&mut cat(&[&many]));
     assert_eq!((code, err.lines().count()), (Some(1), 11), "{err}");
     assert!(err.ends_with("and 20 more\n"), "{err}");
@@ -131,7 +131,7 @@ fn mistakes_are_named() {
 fn a_reader_that_has_gone_away_is_no_failure() {
     let scratch = Scratch::new("cat");
     let line = format!("1.0 10.0.0.5:1 i {}\n", "61".repeat(60_000));
-    let log = scratch.write("log", &line.repeat(100));
+    let log = scratch.write("log", line.repeat(100));
     let mut child = cat(&[&log]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
@@ -273,7 +273,7 @@ fn a_file_is_followed_while_it_grows_is_rotated_and_emptied() {
 #[test]
 fn following_ends_with_its_reader_or_by_sigint() {
     let scratch = Scratch::new("cat");
-    let log = scratch.write("log", &line("one"));
+    let log = scratch.write("log", line("one"));
     let mut child = cat(&["-f", &log]).stdout(Stdio::piped()).spawn().expect("the binary runs");
     let mut stdout = child.stdout.take().expect("piped");
     stdout.read_exact(&mut [0; 4]).expect("a line");

@@ -252,6 +252,8 @@ fn health_and_readiness_say_why_not() {
     });
     assert!(held.body.starts_with("not ready: upstream corp: dial 10.2.0.2:3128: "), "{held:?}");
     assert!(held.body.contains("; dial 10.2.0.4:3128: "), "{held:?}");
+    let config = stage.get("/config").body;
+    assert!(config.contains("\"http://10.2.0.2:3128\", # down"), "{config}");
     let proxies = &stage.sessions()["upstreams"];
     assert_eq!((&proxies[0]["up"], &proxies[1]["up"]), (&false.into(), &false.into()));
     assert!(proxies[0]["why"].as_str().is_some_and(|why| why.contains("refused")), "{proxies}");

@@ -7,8 +7,8 @@ use super::scratch::Scratch;
 use super::{PROGRAM, succeeds};
 
 /// What is typed, and what must be offered for its last word, among other things.
-const OFFERED: [(&str, &[&str]); 18] = [
-    ("handyproxy ", &["check", "rules", "doctor", "setup", "completions"]),
+const OFFERED: [(&str, &[&str]); 21] = [
+    ("handyproxy ", &["check", "rules", "doctor", "setup", "cat", "completions"]),
     ("handyproxy -loc", &["-local-port"]),
     ("handyproxy --loc", &["--local-port"]),
     ("handyproxy check -upstream-p", &["-upstream-proxy"]),
@@ -23,16 +23,20 @@ const OFFERED: [(&str, &[&str]); 18] = [
     ("handyproxy rules up -conf", &["-config", "-confirm"]),
     ("handyproxy doctor -js", &["-json"]),
     ("handyproxy top -", &["-admin", "-config", "-interval", "-once"]),
+    ("handyproxy cat -", &["-x", "-follow", "-replay"]),
+    ("handyproxy cat --colour n", &["never"]),
+    ("handyproxy cat Cargo.t", &["Cargo.toml"]),
     ("handyproxy setup -u", &["-user", "-upstream", "-undo"]),
     ("handyproxy setup -dns ", &["yes", "no"]),
     ("handyproxy setup --mode l", &["local"]),
 ];
 /// What is typed, and what must not be offered.
-const NOT_OFFERED: [(&str, &str); 6] = [
+const NOT_OFFERED: [(&str, &str); 7] = [
     ("handyproxy -local-port ", "check"),
     ("handyproxy check -js", "-json"),
     ("handyproxy completions -", "-config"),
     ("handyproxy top -", "-sniff-timeout"),
+    ("handyproxy cat -", "-sniff-timeout"),
     ("handyproxy check ", "rules"),
     ("handyproxy setup -", "-sniff-timeout"),
 ];

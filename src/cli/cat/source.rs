@@ -80,8 +80,8 @@ impl Source {
     pub(super) fn next(&mut self) -> Option<Item> {
         match &mut self.decoder {
             Decoder::Unknown(_) => None,
-            Decoder::Hexlog(reader) => reader.next(),
-            Decoder::Capture(reader) => reader.next(),
+            Decoder::Hexlog(reader) => reader.item(),
+            Decoder::Capture(reader) => reader.item(),
         }
     }
 

@@ -46,7 +46,7 @@ fn ends_whole(file: &File, length: u64) -> io::Result<bool> {
         if end == 0 {
             return Ok(true);
         }
-        if end < LEAST || end % 4 != 0 {
+        if end < LEAST || !end.is_multiple_of(4) {
             return Ok(false);
         }
         let (mut first, mut last) = ([0; 8], [0; 4]);
@@ -73,7 +73,7 @@ fn forward(file: File, length: u64) -> io::Result<u64> {
         let mut head = [0; 8];
         reader.read_exact(&mut head)?;
         let size = u64::from(number(&head, 4));
-        if size < LEAST || size % 4 != 0 || size > length - whole {
+        if size < LEAST || !size.is_multiple_of(4) || size > length - whole {
             break;
         }
         reader.seek_relative((size - LEAST) as i64)?;
