@@ -125,8 +125,8 @@ fn the_log_lines_in_the_man_page_stand_in_the_program() {
 
 #[test]
 fn the_man_page_has_the_variables_that_the_program_reads() {
-    // those of libraries: sd_notify(3) and sd_listen_fds(3), Kerberos, the help
-    const OTHERS: [&str; 8] = [
+    // those of libraries: sd_notify(3) and sd_listen_fds(3), Kerberos, the help, tzset(3)
+    const OTHERS: [&str; 9] = [
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
         "LISTEN_FDS",
@@ -135,6 +135,7 @@ fn the_man_page_has_the_variables_that_the_program_reads() {
         "KRB5CCNAME",
         "KRB5_CONFIG",
         "COLUMNS",
+        "TZ",
     ];
     let program = source(Path::new("src"));
     let calls = ["var(\"", "var_os(\""].iter().flat_map(|call| program.split(call).skip(1));
