@@ -7,13 +7,18 @@ use super::scratch::Scratch;
 use super::{PROGRAM, succeeds};
 
 /// What is typed, and what must be offered for its last word, among other things.
-const OFFERED: [(&str, &[&str]); 16] = [
+const OFFERED: [(&str, &[&str]); 21] = [
     ("handyproxy ", &["check", "rules", "doctor", "setup", "cat", "completions"]),
     ("handyproxy -loc", &["-local-port"]),
     ("handyproxy --loc", &["--local-port"]),
     ("handyproxy check -upstream-p", &["-upstream-proxy"]),
     ("handyproxy -log-level d", &["debug"]),
     ("handyproxy check --plain-http ", &["connect", "relay", "auto"]),
+    ("handyproxy -tap ", &["flow", "flow/informer", "dump", "dump/raw", "dump/writefile", "hexlog", "pcapng"]),
+    ("handyproxy check -access-log-format ", &["text", "json"]),
+    ("handyproxy -access-log j", &["journal"]),
+    ("handyproxy -admin-r", &["-admin-remote"]),
+    ("handyproxy cat --rep", &["--replay"]),
     ("handyproxy rules ", &["up", "down", "status", "print", "confirm", "words"]),
     ("handyproxy rules up -conf", &["-config", "-confirm"]),
     ("handyproxy doctor -js", &["-json"]),
