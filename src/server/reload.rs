@@ -34,6 +34,7 @@ pub(super) async fn serve(mut signals: Signals, gateway: Arc<Gateway>, seats: Ar
                 notify.reloading();
                 // whoever rotates files knows nothing of mistakes in the settings
                 gateway.access.reopen();
+                gateway.setup().taps().for_each(|sink| sink.reopen());
                 let outcome = reload(&gateway, &seats).await;
                 let refused = outcome.err().unwrap_or_default();
                 refused.iter().for_each(|why| tracing::error!("reload refused: {why}"));
@@ -92,8 +93,6 @@ async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     let upstreams = count(setup.upstreams.len() as u64, "upstream");
     let routes = count(setup.config.routes.iter().filter(|route| !route.is_no_proxy()).count() as u64, "route");
     start_taps(&setup).map_err(|why| vec![why])?;
-    // whoever rotates files says so by this signal
-    setup.taps().filter(|sink| old.taps().any(|old| Arc::ptr_eq(old, sink))).for_each(|sink| sink.reopen());
     gateway.exchange(setup);
     tracing::info!("reloaded {file}: {upstreams}, {routes}");
     Ok(())

@@ -41,7 +41,7 @@ fn spec(Flag { name, value, words, about }: &Flag) -> String {
         "" => String::new(),
         "FILE" => ":FILE:_files".to_owned(),
         _ if words.is_empty() => format!(":{}: ", escaped(value)),
-        _ => format!(":{value}:({})", words.join(" ")),
+        _ => format!(":{}:({})", escaped(value), words.join(" ")),
     };
     let about = if about.is_empty() { String::new() } else { format!("[{}]", escaped(about)) };
     format!("'(-{name} --{name})'{{-{name}{equals},--{name}{equals}}}{}", quoted(&format!("{about}{values}")))
