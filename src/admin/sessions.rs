@@ -8,18 +8,21 @@ use crate::close::End;
 use crate::flow::{Known, Moved, Shown};
 use crate::stats::Ended;
 
+/// Bytes of a session that is written, more or less.
+const ROW: usize = 400;
+
 /// Writes all of it.
 pub(super) fn shown(house: &House) -> String {
     let gateway = &house.gateway;
     let setup = gateway.setup();
     let now = Clocks::read();
-    let mut out = String::new();
+    let (open, ended) = gateway.watch.as_ref().map(|w| (w.live.sessions(), w.live.ended())).unwrap_or_default();
+    let mut out = String::with_capacity(ROW * (open.len() + ended.len() + 8));
     let mut all = Object::begin(&mut out);
     all.text("version", Some(env!("CARGO_PKG_VERSION")));
     all.text("instance", setup.config.instance());
     all.seconds("now", unix(now.wall));
     all.seconds("started", unix(now.wall_of(gateway.stats.started())));
-    let (open, ended) = gateway.watch.as_ref().map(|w| (w.live.sessions(), w.live.ended())).unwrap_or_default();
     all.list("open", open, |shown, row| {
         session(row, &shown, &shown.known(), shown.moved(), now.wall_of(shown.started));
     });

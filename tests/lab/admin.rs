@@ -1,6 +1,6 @@
 //! The admin: pages, health, the table of sessions and who may cut one, from inside and from where nobody should be.
 
-pub mod desk;
+mod desk;
 mod guard;
 mod metrics;
 

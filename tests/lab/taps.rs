@@ -81,7 +81,7 @@ fn every_byte_is_seen_in_its_order_whatever_came_early() {
         let mut up = scene.upstream.accept();
         up.connect_target();
         // glued to the answer
-        up.reply([OPEN.as_ref(), b"surplus".as_ref()].concat());
+        up.reply([OPEN, b"surplus"].concat());
         client.expect("surplus");
         up.expect(early);
         let (sent, got) = (Random::new(1).bytes(3 * MB), Random::new(2).bytes(MB));

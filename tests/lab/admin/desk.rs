@@ -14,80 +14,80 @@ use crate::support::scene::Scene;
 use crate::support::topology::{Topology, UPSTREAM};
 
 /// Where the admin listens where it is asked over TCP.
-pub const AT: &str = "127.0.0.1:9843";
+pub(super) const AT: &str = "127.0.0.1:9843";
 
 /// The usual stage with an admin at a unix socket.
-pub struct Stage {
+pub(super) struct Stage {
     /// Declared first, so that it ends first.
-    pub scene: Scene,
+    pub(super) scene: Scene,
     /// Where the socket is.
-    pub folder: Folder,
+    pub(super) folder: Folder,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     /// Its fields in lower case.
-    pub head: String,
-    pub body: String,
+    pub(super) head: String,
+    pub(super) body: String,
 }
 
 /// Metrics as they were at one moment.
 #[derive(Debug)]
-pub struct Metrics {
-    pub text: String,
+pub(super) struct Metrics {
+    pub(super) text: String,
 }
 
 impl Stage {
     /// With these flags.
-    pub fn new(flags: &str) -> Self {
+    pub(super) fn new(flags: &str) -> Self {
         Self::on(Topology::new(), flags)
     }
 
     /// In a network of the test's own making.
-    pub fn on(net: Topology, flags: &str) -> Self {
+    pub(super) fn on(net: Topology, flags: &str) -> Self {
         let folder = Folder::new();
         let launch = Launch::new(&format!("-upstream-proxy {UPSTREAM} -admin {}/admin.sock {flags}", folder.path()));
         Self { scene: Scene::on(net, launch), folder }
     }
 
     /// With this configuration, which has no admin.
-    pub fn configured(net: Topology, text: &str) -> Self {
+    pub(super) fn configured(net: Topology, text: &str) -> Self {
         let folder = Folder::new();
         let launch = folder.launch(&format!("admin = \"{}/admin.sock\"\n{text}", folder.path()));
         Self { scene: Scene::on(net, launch), folder }
     }
 
     /// The path of the socket.
-    pub fn socket(&self) -> String {
+    pub(super) fn socket(&self) -> String {
         format!("{}/admin.sock", self.folder.path())
     }
 
     /// Asks for a page.
-    pub fn get(&self, path: &str) -> Answer {
+    pub(super) fn get(&self, path: &str) -> Answer {
         over_unix(&self.socket(), &format!("GET {path} HTTP/1.1\r\nHost: x\r\n"))
     }
 
     /// Cuts a session.
-    pub fn cut(&self, id: u64) -> Answer {
+    pub(super) fn cut(&self, id: u64) -> Answer {
         over_unix(&self.socket(), &format!("DELETE /sessions/{id} HTTP/1.1\r\nHost: x\r\n"))
     }
 
     /// The metrics of now.
-    pub fn metrics(&self) -> Metrics {
+    pub(super) fn metrics(&self) -> Metrics {
         Metrics { text: self.get("/metrics").body }
     }
 
     /// The sessions of now.
-    pub fn sessions(&self) -> Value {
+    pub(super) fn sessions(&self) -> Value {
         self.get("/sessions").json()
     }
 }
 
 impl Answer {
     /// Its body, which is JSON.
-    pub fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         assert!(self.head.contains("\r\ncontent-type: application/json\r\n"), "{}", self.head);
         serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.body))
     }
@@ -95,21 +95,21 @@ impl Answer {
 
 impl Metrics {
     /// The value of one sample, by its name and labels as they are written.
-    pub fn value(&self, sample: &str) -> f64 {
+    pub(super) fn value(&self, sample: &str) -> f64 {
         let line = self.text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         let value = line.unwrap_or_else(|| panic!("no {sample} in\n{}", self.text));
         value.parse().unwrap_or_else(|why| panic!("{sample} {value}: {why}"))
     }
 
     /// The sum of all samples of this name that have all of these labels.
-    pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(super) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let samples = self.text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "));
         let wanted = samples.filter(|(has, _)| labels.iter().all(|label| has.contains(label)));
         wanted.map(|(_, value)| value.parse::<f64>().expect("a number")).sum()
     }
 
     /// The families that there are, as the samples of each are named (a histogram's without what is behind the name).
-    pub fn families(&self) -> Vec<String> {
+    pub(super) fn families(&self) -> Vec<String> {
         let types = self.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
         let named = |(name, kind): (&str, &str)| match kind {
             "counter" => format!("{name}_total"),
@@ -121,14 +121,14 @@ impl Metrics {
 }
 
 /// Asks over a unix socket; `head` is the request line and fields, without the empty line.
-pub fn over_unix(path: &str, head: &str) -> Answer {
+pub(super) fn over_unix(path: &str, head: &str) -> Answer {
     let stream = UnixStream::connect(path).unwrap_or_else(|why| panic!("{path}: {why}"));
     stream.set_read_timeout(Some(PATIENCE)).expect("a new socket");
     exchange(stream, head)
 }
 
 /// Asks over TCP, from this namespace.
-pub fn over_tcp(ns: &Netns, at: &str, head: &str) -> Answer {
+pub(super) fn over_tcp(ns: &Netns, at: &str, head: &str) -> Answer {
     let at: SocketAddr = at.parse().expect("an address with a port");
     let wire = ns.connect(at);
     wire.socket().set_read_timeout(Some(PATIENCE)).expect("a new socket");
