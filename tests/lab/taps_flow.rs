@@ -113,9 +113,9 @@ fn people_read_on_stdout_what_happens_and_no_secret() {
     scene.gateway.refusal_of(&mut tls);
     scene.gateway.out.wait_for("refused by upstream");
     let out = scene.gateway.out.lines();
-    assert!(out[1].starts_with("# ") && out[1].ends_with(", times are UTC"), "{out:?}");
+    assert!(out[0].starts_with("# ") && out[0].ends_with(", times are UTC"), "{out:?}");
     // a time, `#` and a number
-    let events: Vec<_> = out[2..].iter().map(|line| line.get(20..).unwrap_or(line)).collect();
+    let events: Vec<_> = out[1..].iter().map(|line| line.get(20..).unwrap_or(line)).collect();
     let end = events[5].split(" after ").next();
     let wanted = [
         &format!("{} -> www.bench.example:80 (203.0.113.9) via {UPSTREAM}", client.address()),
