@@ -450,18 +450,27 @@ impl Writer<'_> {
         }
     }
 
-    /// Waits for the next try; whether there is one.
-    fn pause(&self) -> bool {
+    /// Waits for the next try, which is at once where files are to be opened anew; whether there is one.
+    fn pause(&mut self) -> bool {
         let start = Instant::now();
-        let mut queue = self.shared.queue();
+        let shared = self.shared;
+        let mut queue = shared.queue();
         while !queue.closed && !queue.reopen {
             let left = RETRY.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return true;
             }
-            queue = self.shared.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            queue = shared.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        !queue.closed
+        let (reopen, closed) = (std::mem::take(&mut queue.reopen), queue.closed);
+        drop(queue);
+        if reopen {
+            self.retry = None;
+            if let Some(Err(error)) = self.scribe.as_mut().map(|scribe| scribe.reopen()) {
+                self.fails(&error);
+            }
+        }
+        !closed
     }
 }
 

@@ -17,6 +17,7 @@ enum Told {
     Bytes(Vec<u8>),
     Closed,
     Missed(u64, u64),
+    Reopened,
 }
 
 /// A scribe that waits before each record until it may go on, and fails when it is told to.
@@ -52,6 +53,7 @@ impl Scribe for Fake {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
+        self.told.send(Told::Reopened).expect("the test listens");
         Ok(())
     }
 }
@@ -199,6 +201,25 @@ fn where_sessions_wait_a_record_is_tried_until_it_is_written() {
     assert_eq!(rig.sink.counts().missed, 0);
     drop(tapped);
     rig.end();
+}
+
+#[test]
+fn where_sessions_wait_for_a_file_that_fails_it_can_be_opened_anew() {
+    let rig = rig(WhenFull::Wait, 1 << 20);
+    let tapped = session(&rig.sink);
+    rig.go.send(Ok(())).expect("it waits");
+    assert_eq!(rig.next(), Told::Opened);
+    tapped.copied(Dir::Up, b"kept");
+    rig.go.send(Err(io::ErrorKind::StorageFull.into())).expect("it waits");
+    eventually(|| rig.sink.counts().failing);
+    let start = Instant::now();
+    rig.sink.reopen();
+    assert_eq!(rig.next(), Told::Reopened);
+    rig.go.send(Ok(())).expect("it waits");
+    assert_eq!(rig.next(), Told::Bytes(b"kept".into()));
+    assert!(start.elapsed() < RETRY, "it is tried at once");
+    drop(tapped);
+    assert_eq!(rig.end(), []);
 }
 
 #[test]
