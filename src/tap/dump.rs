@@ -134,7 +134,8 @@ impl Dump {
         };
         self.text.clear();
         let mut pair = session.pair.clone();
-        if session.noted != self.missed {
+        let notes = session.noted != self.missed;
+        if notes {
             let missing = missing(self.missed, session.noted, self.shared);
             write!(self.text, "\n[{missing} are missing here]\n")?;
             pair.missed();
@@ -144,6 +145,8 @@ impl Dump {
         }
         match event {
             Event::Closed(_) => self.files.close((id, 0), &self.text)?,
+            // what is kept may be lost, and the note with it
+            _ if notes => self.files.write_out((id, 0), &self.text, body)?,
             _ => self.files.write((id, 0), &self.text, body)?,
         }
         (session.pair, session.noted) = (pair, self.missed);

@@ -343,6 +343,18 @@ fn between_bytes_is_no_place_for_a_note() {
 }
 
 #[test]
+fn a_note_is_not_kept_where_it_could_be_lost() {
+    let folder = Folder::new();
+    let mut dump = dump(TapForm::Dumper, &folder);
+    let session = Session::new(1, 40000);
+    session.tell(&mut dump, What::Opened);
+    dump.missed(3, 4096).expect("a note");
+    session.tell(&mut dump, read(Dir::Up, b"abc"));
+    assert_eq!(dump.forget(), 0);
+    assert!(text(&folder, "port_18000_000000001.dmp").contains("\n[3 records, 4096 bytes are missing here]\n"));
+}
+
+#[test]
 fn a_session_whose_beginning_or_end_was_missed_holds_nothing_up() {
     for form in FORMS {
         let folder = Folder::new();

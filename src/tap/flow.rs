@@ -98,8 +98,7 @@ impl Scribe for Flow {
             }
             Lines::Readable { sessions, .. } => sessions.retain(|_, (facts, _)| facts.strong_count() > 0),
         }
-        writeln!(self.output.room(), "# {records} records, {bytes} bytes are missing here")?;
-        self.output.added()
+        self.output.remark(format!("# {records} records, {bytes} bytes are missing here\n").as_bytes())
     }
 
     fn reopen(&mut self) -> io::Result<()> {

@@ -61,8 +61,9 @@ impl Scribe for Hexlog {
     }
 
     fn missed(&mut self, records: u64, bytes: u64) -> io::Result<()> {
-        hexlog::missed(records, bytes, self.output.room());
-        self.output.added()
+        let mut remark = Vec::new();
+        hexlog::missed(records, bytes, &mut remark);
+        self.output.remark(&remark)
     }
 
     fn reopen(&mut self) -> io::Result<()> {

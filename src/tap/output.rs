@@ -141,12 +141,25 @@ impl Output {
             self.gathered.extend_from_slice(body);
             return self.added();
         }
+        self.hand_on([head, body], 1)
+    }
+
+    /// A remark, which is no record, and is not kept as one may be: it is in the file when this returns.
+    ///
+    /// # Errors
+    /// Those of write(2): the remark was not written at all then, and the records before it are kept.
+    pub(super) fn remark(&mut self, text: &[u8]) -> io::Result<()> {
+        self.hand_on([text, &[]], 0)
+    }
+
+    /// Hands what was gathered to the kernel, and behind it these pieces, which are so many records.
+    fn hand_on(&mut self, [head, body]: [&[u8]; 2], records: u64) -> io::Result<()> {
         match self.put([head, body]) {
             Ok(()) => self.cleared(),
             Err(torn) if torn.taken > self.gathered.len() => {
                 let begun = torn.taken - self.gathered.len();
                 self.gathered = [head, body].concat().split_off(begun);
-                (self.records, self.whole) = (1, self.gathered.len());
+                (self.records, self.whole) = (records, self.gathered.len());
             }
             Err(torn) => {
                 self.taken(torn.taken);

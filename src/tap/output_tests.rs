@@ -173,6 +173,22 @@ fn a_record_that_is_refused_is_not_kept_and_those_before_it_are() {
 }
 
 #[test]
+fn a_remark_is_written_at_once_or_not_at_all_and_is_no_record() {
+    let folder = Folder::new();
+    let mut output = Output::open(Some(&folder.file("log")), true).expect("a file");
+    output.record(b"1\n", b"").expect("room");
+    output.remark(b"# 2\n").expect("room");
+    assert_eq!((read(&folder.file("log")).as_str(), output.forget()), ("1\n# 2\n", 0));
+    let mut full = Output::open(Some(Path::new("/dev/full")), true).expect("a disk that is always full");
+    full.record(b"1\n", b"").expect("it is gathered");
+    for _ in 0..2 {
+        assert_eq!(full.remark(b"# 2\n").expect_err("no room").kind(), io::ErrorKind::StorageFull);
+    }
+    assert_eq!(full.gathered, b"1\n");
+    assert_eq!(full.forget(), 1);
+}
+
+#[test]
 fn what_others_have_emptied_is_not_filled_with_zeros() {
     in_tiny_folder(64, |folder| {
         let (path, filler) = (folder.join("log"), folder.join("filler"));

@@ -189,6 +189,23 @@ fn a_file_that_fails_costs_records_and_nothing_else() {
 }
 
 #[test]
+fn a_file_that_fails_for_long_hides_nothing_of_what_it_has_cost() {
+    // the kernel's disk that is always full
+    let rig = rig(WhenFull::Drop, 1 << 20);
+    let settings = TapSettings { path: Some("/dev/full".into()), ..rig.sink.settings().clone() };
+    rig.end();
+    let sink = Arc::new(Sink::new(settings));
+    sink.start().expect("a thread");
+    let tapped = session(&sink);
+    for missed in [1, 2] {
+        tapped.copied(Dir::Up, b"lost");
+        eventually(|| sink.counts().missed == missed);
+        assert_eq!(sink.counts().written, 1, "its beginning needs no line");
+        std::thread::sleep(RETRY);
+    }
+}
+
+#[test]
 fn where_sessions_wait_a_record_is_tried_until_it_is_written() {
     let rig = rig(WhenFull::Wait, 1 << 20);
     let tapped = session(&rig.sink);

@@ -17,7 +17,8 @@ pub(super) trait Scribe: Send {
     /// Forgets what was kept and could not be written; returns how many records that were.
     fn forget(&mut self) -> u64;
 
-    /// Notes in the file that so many records, with so many bytes, are missing from here on.
+    /// Notes in the file that so many records, with so many bytes, are missing from here on. The note is none of the
+    /// records that [`forget`](Scribe::forget) counts, and is not lost with them.
     fn missed(&mut self, records: u64, bytes: u64) -> io::Result<()>;
 
     /// So many bytes of a session are among those that are missing; told after [`missed`](Scribe::missed).

@@ -81,9 +81,7 @@ impl Files {
     /// # Errors
     /// Those of write(2); nothing of it was written then.
     pub(super) fn write(&mut self, key: Key, head: &[u8], body: &[u8]) -> io::Result<()> {
-        self.uses += 1;
-        let open = self.open.get_mut(&key).ok_or(ErrorKind::NotFound)?;
-        open.used = self.uses;
+        let open = self.used(key)?;
         if open.gathered.len() + head.len() + body.len() >= GATHER {
             return open.flush(head, body);
         }
@@ -91,6 +89,21 @@ impl Files {
         open.gathered.extend_from_slice(body);
         open.records += 1;
         Ok(())
+    }
+
+    /// Writes a record, in two pieces, to a file that is open, and keeps nothing back.
+    ///
+    /// # Errors
+    /// Those of write(2); nothing of it was written then.
+    pub(super) fn write_out(&mut self, key: Key, head: &[u8], body: &[u8]) -> io::Result<()> {
+        self.used(key)?.flush(head, body)
+    }
+
+    fn used(&mut self, key: Key) -> io::Result<&mut Open> {
+        self.uses += 1;
+        let open = self.open.get_mut(&key).ok_or(ErrorKind::NotFound)?;
+        open.used = self.uses;
+        Ok(open)
     }
 
     /// Writes the last record of a file, and closes it. One that is closed already has nothing more to say.
