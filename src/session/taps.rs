@@ -24,17 +24,20 @@ struct Tap {
 impl Taps {
     /// Those that the settings describe; opens nothing. One of `old` that writes the same goes on.
     pub(super) fn new(config: &Config, old: Option<&Taps>) -> Taps {
-        let sink = |settings: &TapSettings| {
+        let mut taps: Vec<Tap> = Vec::with_capacity(config.taps.len());
+        for settings in &config.taps {
             let written = old.into_iter().flat_map(|old| &old.0).map(|tap| &tap.sink);
-            if let Some(sink) = written.clone().find(|sink| is_as(sink.settings(), settings)) {
-                return sink.clone();
-            }
-            // what was written until now is not to be emptied by a reload
-            let goes_on = written.map(|sink| sink.settings()).any(|old| old.path == settings.path);
-            Arc::new(Sink::new(TapSettings { append: settings.append || goes_on, ..settings.clone() }))
-        };
-        let tap = |settings: &TapSettings| Tap { sink: sink(settings), wanted: wanted(settings) };
-        Taps(config.taps.iter().map(tap).collect())
+            // two that write the same stay two: one that both want would have each record twice
+            let is_free = |sink: &&Arc<Sink>| !taps.iter().any(|tap| Arc::ptr_eq(&tap.sink, sink));
+            let same = written.clone().filter(is_free).find(|sink| is_as(sink.settings(), settings)).cloned();
+            let sink = same.unwrap_or_else(|| {
+                // what was written until now is not to be emptied by a reload
+                let goes_on = written.map(|sink| sink.settings()).any(|old| old.path == settings.path);
+                Arc::new(Sink::new(TapSettings { append: settings.append || goes_on, ..settings.clone() }))
+            });
+            taps.push(Tap { sink, wanted: wanted(settings) });
+        }
+        Taps(taps)
     }
 
     /// Who writes.
@@ -85,4 +88,25 @@ fn wanted(settings: &TapSettings) -> Routes {
         place: settings.place.clone(),
     };
     Routes::new(&[route], Via::Reject, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Command;
+
+    #[test]
+    fn two_taps_that_write_the_same_stay_two_when_settings_are_read_again() {
+        let words = "-upstream-proxy 192.0.2.1:3128 -tap dump:/nowhere/ -tap dump:/nowhere/ -tap hexlog:/nowhere/log";
+        let config = match Command::parse(words.split(' ').map(str::to_owned)) {
+            Ok(Command::Run(config)) => *config,
+            other => panic!("{other:?}"),
+        };
+        let old = Taps::new(&config, None);
+        let new = Taps::new(&config, Some(&old));
+        assert_eq!(new.0.len(), 3);
+        let goes_on = |(old, new): (&Tap, &Tap)| Arc::ptr_eq(&old.sink, &new.sink);
+        assert!(old.0.iter().zip(&new.0).all(goes_on), "each goes on");
+        assert!(!Arc::ptr_eq(&new.0[0].sink, &new.0[1].sink));
+    }
 }
