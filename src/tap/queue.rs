@@ -14,6 +14,11 @@ use crate::format::Dir;
 
 /// What a record weighs beside its bytes.
 const RECORD: usize = 128;
+/// What the facts of a session weigh, which its first record brings.
+const FACTS: usize = 512;
+/// What is taken beyond the bound at most, of what is not to be left out: a disk that hangs for hours, with new
+/// sessions all the while, is not to cost all memory.
+const SURPLUS: usize = 64 << 20;
 /// What is taken off the queue at once.
 const BATCH: usize = 1 << 20;
 /// How long a file that cannot be written is left alone.
@@ -53,6 +58,8 @@ struct Queue {
     waiting: HashMap<u64, Waker>,
     reopen: bool,
     closed: bool,
+    /// Nobody writes any more.
+    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,8 +75,13 @@ impl Missed {
         let bytes = bytes(record);
         self.records += 1;
         self.bytes += bytes;
-        if let What::Read(dir, _) = record.what {
-            *self.of.entry((record.facts.id, dir)).or_default() += bytes;
+        match record.what {
+            What::Read(dir, _) => *self.of.entry((record.facts.id, dir)).or_default() += bytes,
+            // there is nothing behind its gaps
+            What::Closed(_) => [Dir::Up, Dir::Down].iter().for_each(|dir| {
+                self.of.remove(&(record.facts.id, *dir));
+            }),
+            _ => {}
         }
     }
 
@@ -181,13 +193,19 @@ impl Sink {
         }
     }
 
-    /// Takes a record, or counts it where there is no room for it. How a session begins and ends is always taken.
+    /// Takes a record, or counts it where there is no room for it. How a session begins and ends is not left out for
+    /// that, nor is anything where sessions wait, as far as memory allows.
     pub(super) fn push(&self, record: Record) {
         let shared = &self.0;
         let weight = weight(&record);
         let mut queue = shared.queue();
+        if let What::Closed(_) = record.what {
+            // its task may be gone: a waker would keep the memory of it
+            queue.waiting.remove(&record.facts.id);
+        }
         let must = matches!(record.what, What::Opened | What::Closed(_)) || shared.settings.when_full == WhenFull::Wait;
-        if !must && queue.bytes + weight > shared.settings.queue {
+        let most = shared.settings.queue + if must { SURPLUS } else { 0 };
+        if queue.ended || queue.bytes + weight > most {
             queue.missed.add(&record);
             shared.count_missed(1, bytes(&record));
             return;
@@ -277,6 +295,7 @@ fn bytes(record: &Record) -> u64 {
 fn weight(record: &Record) -> usize {
     match &record.what {
         What::Read(_, chunk) => RECORD + chunk.size(),
+        What::Opened => RECORD + FACTS,
         _ => RECORD,
     }
 }
@@ -471,6 +490,27 @@ impl Writer<'_> {
             }
         }
         !closed
+    }
+}
+
+impl Drop for Writer<'_> {
+    /// Nobody is to wait for a thread that has ended, not even for one that died of a mistake of ours.
+    fn drop(&mut self) {
+        let shared = self.shared;
+        let mut queue = shared.queue();
+        (queue.closed, queue.ended, queue.bytes) = (true, true, 0);
+        let (left, waiting) = (std::mem::take(&mut queue.entries), std::mem::take(&mut queue.waiting));
+        drop(queue);
+        for entry in &left {
+            if let Entry::Record(record) = entry {
+                shared.count_missed(1, bytes(record));
+            }
+        }
+        waiting.into_values().for_each(Waker::wake);
+        if std::thread::panicking() {
+            shared.failing.store(true, Ordering::Relaxed);
+            tracing::error!("{}: its thread has died; nothing is recorded until a restart", shared.shown());
+        }
     }
 }
 

@@ -28,7 +28,11 @@ struct Fake {
 
 impl Scribe for Fake {
     fn write(&mut self, record: &Record) -> io::Result<()> {
-        self.may.recv().unwrap_or(Ok(()))?;
+        let outcome = self.may.recv().unwrap_or(Ok(()));
+        if let Err(error) = outcome {
+            assert_ne!(error.kind(), io::ErrorKind::Other, "as the test wants it");
+            return Err(error);
+        }
         let told = match &record.what {
             What::Opened => Told::Opened,
             What::Read(_, chunk) => Told::Bytes(chunk.to_vec()),
@@ -127,7 +131,7 @@ impl Rig {
 
 #[test]
 fn what_does_not_fit_is_counted_and_marked_where_it_is_missing() {
-    let rig = rig(WhenFull::Drop, 3 * RECORD + 10);
+    let rig = rig(WhenFull::Drop, FACTS + 3 * RECORD + 10);
     let tapped = session(&rig.sink);
     tapped.copied(Dir::Up, b"first");
     tapped.copied(Dir::Up, b"too long, and so left out");
@@ -143,7 +147,7 @@ fn what_does_not_fit_is_counted_and_marked_where_it_is_missing() {
 
 #[test]
 fn a_session_waits_for_room_and_is_woken_by_it() {
-    let rig = rig(WhenFull::Wait, 4 * RECORD);
+    let rig = rig(WhenFull::Wait, FACTS + 4 * RECORD);
     let tapped = session(&rig.sink);
     let (count, waker) = futures_count();
     let mut cx = Context::from_waker(&waker);
@@ -237,6 +241,48 @@ fn where_sessions_wait_for_a_file_that_fails_it_can_be_opened_anew() {
     assert!(start.elapsed() < RETRY, "it is tried at once");
     drop(tapped);
     assert_eq!(rig.end(), []);
+}
+
+#[test]
+fn a_disk_that_hangs_costs_no_more_than_so_much_memory() {
+    let most = (1 << 20) + SURPLUS;
+    for when_full in [WhenFull::Drop, WhenFull::Wait] {
+        let rig = rig(when_full, 1 << 20);
+        let sessions = 2 * most / (2 * RECORD + FACTS);
+        let (count, waker) = futures_count();
+        for _ in 0..sessions {
+            let tapped = session(&rig.sink);
+            let _ = tapped.poll_room(&mut Context::from_waker(&waker));
+            tapped.copied(Dir::Up, b"early");
+            tapped.close(ending());
+        }
+        let counts = rig.sink.counts();
+        assert!(counts.queued <= most && counts.missed > 0, "{counts:?}");
+        let queue = rig.sink.0.queue();
+        assert!(queue.missed.of.is_empty() && queue.waiting.is_empty(), "they are over");
+        drop(queue);
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+        let told = rig.end();
+        let opened = told.iter().filter(|told| **told == Told::Opened).count();
+        assert!(0 < opened && opened < sessions, "{opened}");
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_thread_that_has_died() {
+    let Rig { sink, told: _told, go, thread } = rig(WhenFull::Wait, 1 << 20);
+    let tapped = session(&sink);
+    tapped.copied(Dir::Up, &[0; 1 << 20]);
+    let (count, waker) = futures_count();
+    let mut cx = Context::from_waker(&waker);
+    assert!(tapped.poll_room(&mut cx).is_pending());
+    go.send(Err(io::Error::other("die"))).expect("it waits");
+    assert!(thread.join().is_err());
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+    assert!(tapped.poll_room(&mut cx).is_ready());
+    tapped.copied(Dir::Up, b"nobody sees it");
+    let counts = sink.counts();
+    assert!(counts.failing && counts.queued == 0 && counts.missed_bytes >= 14, "{counts:?}");
 }
 
 #[test]
