@@ -274,6 +274,24 @@ fn a_reload_opens_files_anew_and_adds_and_takes_taps() {
 }
 
 #[test]
+fn a_reload_that_is_refused_opens_files_anew_all_the_same() {
+    let folder = Folder::new();
+    let scene = scene(&folder, &hexlog(""));
+    let (mut client, mut up) = scene.tunnel();
+    holds(&log(&folder), &client.address(), b"?", b"!");
+    let old = log(&folder).with_extension("1");
+    fs::rename(log(&folder), &old).expect("our folder");
+    folder.config("no-such-key = 1");
+    scene.gateway.signal(Signal::SIGHUP);
+    scene.gateway.log.wait_for("reload refused: ");
+    client.send("new");
+    up.expect("new");
+    holds(&log(&folder), &client.address(), b"new", b"");
+    holds(&old, &client.address(), b"?", b"!");
+    end(&mut client, &mut up);
+}
+
+#[test]
 fn the_last_records_are_written_at_a_stop_and_whole_lines_at_a_kill() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let folder = Folder::new();
