@@ -104,7 +104,9 @@ impl House {
     /// The times of all closed files of the row, in their order, and whether there is a plain file. Halves are deleted.
     fn closed(&self) -> io::Result<BTreeMap<String, bool>> {
         let mut closed = BTreeMap::new();
-        for entry in fs::read_dir(&self.series.folder)? {
+        // a bare file name is in the folder without a name
+        let folder = if self.series.folder.as_os_str().is_empty() { Path::new(".") } else { &self.series.folder };
+        for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let name = entry.file_name();
             let Some((time, state)) = self.series.read(&name).filter(|_| is_file(&entry)) else { continue };
@@ -200,5 +202,20 @@ fn removed(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::place::Place;
+    use super::*;
+
+    #[test]
+    fn a_row_without_a_folder_is_in_the_one_where_we_are() {
+        let Place::Series(series) = Place::new(Some(Path::new("no-such-row.pcapng")), true) else {
+            panic!("it is one of rotated files");
+        };
+        let house = House { series, compress: true, keep: 1, stop: Arc::default(), told: false };
+        assert!(house.closed().expect("a folder that can be read").is_empty());
     }
 }
