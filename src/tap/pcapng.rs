@@ -78,10 +78,14 @@ impl Pcapng {
 
     /// Goes on in another file if this one was moved or deleted.
     fn look(&mut self) -> io::Result<()> {
-        self.live.looked = Instant::now();
-        let Some(path) = self.live.path.as_ref().filter(|path| !is_at(&self.live.file, path)) else { return Ok(()) };
-        tracing::info!("{}: was moved or deleted; goes on in a new file", path.display());
-        self.next()
+        let Some(path) = self.live.path.as_ref().filter(|path| !is_at(&self.live.file, path)) else {
+            self.live.looked = Instant::now();
+            return Ok(());
+        };
+        let shown = path.display().to_string();
+        self.next()?;
+        tracing::info!("{shown}: was moved or deleted; goes on in a new file");
+        Ok(())
     }
 
     fn next(&mut self) -> io::Result<()> {

@@ -337,6 +337,23 @@ fn a_file_that_was_moved_away_is_followed_by_a_new_one_that_begins_like_one() {
 }
 
 #[test]
+fn a_file_that_was_moved_away_is_not_written_on_where_no_new_one_can_be_made() {
+    let folder = Folder::new();
+    let facts = facts();
+    let mut scribe = Pcapng::open(&settings(&folder.at("cap.pcapng"))).expect("a file");
+    fs::rename(folder.at("cap.pcapng"), folder.at("moved")).expect("our file");
+    fs::create_dir(folder.at("cap.pcapng")).expect("our folder");
+    scribe.live.looked -= LOOK;
+    for _ in 0..2 {
+        assert!(scribe.write(&read(&facts, b"lost")).is_err(), "nobody reads it there");
+    }
+    fs::remove_dir(folder.at("cap.pcapng")).expect("our folder");
+    write(&mut scribe, &facts, 1);
+    scribe.flush().expect("room");
+    assert_eq!(folder.read("cap.pcapng").1.len(), 10_000);
+}
+
+#[test]
 fn records_that_could_not_be_written_are_told_and_leave_a_gap() {
     let folder = Folder::new();
     let facts = facts();
