@@ -27,6 +27,8 @@ use place::{Place, Series};
 
 /// How often to see whether the file is still the one of its name.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often to try to cut a file that others write.
+const CUTS: usize = 3;
 
 /// The scribe.
 pub(super) struct Pcapng {
@@ -155,9 +157,10 @@ impl Live {
             Place::File(path) => {
                 path.parent().map_or(Ok(()), folder)?;
                 let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path)?;
-                if file.metadata()?.is_file() {
-                    let whole = if append { whole::length(path)? } else { 0 };
-                    file.set_len(whole)?;
+                match file.metadata()?.is_file() {
+                    true if append => cut(&file, path)?,
+                    true => file.set_len(0)?,
+                    false => {}
                 }
                 Live::begin(Some(path.clone()), file, None, capture)
             }
@@ -189,6 +192,22 @@ impl Live {
         let now = Instant::now();
         Ok(Live { path, output, file, _lock: lock, begun: now, looked: now })
     }
+}
+
+/// Cuts off what is no whole block. What grows meanwhile is not cut: somebody writes it, such as this tap as it was
+/// before a reload.
+fn cut(file: &File, path: &Path) -> io::Result<()> {
+    for _ in 0..CUTS {
+        let length = file.metadata()?.len();
+        let whole = whole::length(path)?;
+        if whole >= length {
+            break;
+        }
+        if file.metadata()?.len() == length {
+            return file.set_len(whole);
+        }
+    }
+    Ok(())
 }
 
 /// Makes the file for this moment, which nobody else has, and locks it.

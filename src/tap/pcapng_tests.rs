@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -351,6 +352,25 @@ fn a_file_that_was_moved_away_is_not_written_on_where_no_new_one_can_be_made() {
     write(&mut scribe, &facts, 1);
     scribe.flush().expect("room");
     assert_eq!(folder.read("cap.pcapng").1.len(), 10_000);
+}
+
+#[test]
+fn what_another_one_writes_meanwhile_is_not_cut_off() {
+    const BLOCKS: usize = 100_000;
+    // of a type that is nobody's
+    let block = [0xBAD_u32, 16, 0, 16].map(u32::to_le_bytes).concat();
+    let folder = Folder::new();
+    let path = folder.at("cap.pcapng");
+    drop(Pcapng::open(&settings(&path)).expect("a file"));
+    let mut file = OpenOptions::new().append(true).open(&path).expect("a file");
+    let written = block.clone();
+    let other = std::thread::spawn(move || (0..BLOCKS).for_each(|_| file.write_all(&written).expect("room")));
+    while !other.is_finished() {
+        drop(Pcapng::open(&settings(&path)).expect("a file that is written on"));
+    }
+    other.join().expect("no panic");
+    let bytes = fs::read(&path).expect("a file");
+    assert_eq!(bytes.windows(block.len()).filter(|it| **it == block[..]).count(), BLOCKS);
 }
 
 #[test]
