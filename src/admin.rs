@@ -94,7 +94,8 @@ impl Admin {
         Listener::open(addr).map(|listener| Admin { listener })
     }
 
-    /// Answers for ever. When dropped nobody is heard any more, and the unix socket goes.
+    /// Answers for ever. When dropped nobody gets in any more, and the unix socket goes; those who are in are answered
+    /// to their end.
     pub async fn serve(self, house: House) {
         let desk = Arc::new(Desk::new(house));
         let places = Arc::new(Semaphore::new(CONNECTIONS));

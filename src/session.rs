@@ -228,13 +228,13 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
             opened @ Way::Opened(..) => return Ok(opened),
         };
         flow.upstream = Some(link.addr);
-        // the admin lets in whoever comes from this machine
-        if config.is_admin(origin) && origin::is_local(link.addr.ip()) {
+        let Via::Upstream(number) = decision.via else { unreachable!("only an upstream has proxies") };
+        let upstream = &setup.upstreams[number];
+        // the admin lets in whoever comes from this machine, and another proxy may take over later
+        if config.is_admin(origin) && (origin::is_local(link.addr.ip()) || upstream.is_here()) {
             let why = format_args!("port {} is the admin's, and the upstream is on this machine", origin.port());
             return Err(Failure::rejected(why));
         }
-        let Via::Upstream(number) = decision.via else { unreachable!("only an upstream has proxies") };
-        let upstream = &setup.upstreams[number];
         let is_plain = heard.protocol == Protocol::Http && !is_h2;
         if is_plain && upstream.plain_http(origin.port()) == PlainHttp::Relay {
             return Ok(Way::Proxy(link));

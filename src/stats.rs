@@ -5,7 +5,8 @@ mod live;
 mod metrics;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::close::{Close, End};
 use crate::flow::Flow;
@@ -13,10 +14,15 @@ use crate::flow::Flow;
 pub use live::{Ended, Live};
 pub use metrics::Metrics;
 
+/// A start that is off by less than this is the same one, reckoned anew.
+const SAME: Duration = Duration::from_secs(1);
+
 /// Counters of one process.
 #[derive(Debug)]
 pub struct Stats {
     started: Instant,
+    /// The same by the clock on the wall, as it was told last.
+    born: Mutex<SystemTime>,
     opened: AtomicU64,
     ended: [AtomicU64; End::ALL.len()],
     out_of_ports: AtomicU64,
@@ -26,6 +32,7 @@ impl Default for Stats {
     fn default() -> Stats {
         Stats {
             started: Instant::now(),
+            born: Mutex::new(SystemTime::now()),
             opened: AtomicU64::default(),
             ended: [const { AtomicU64::new(0) }; End::ALL.len()],
             out_of_ports: AtomicU64::default(),
@@ -37,6 +44,14 @@ impl Stats {
     /// When counting began.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The same by the clock on the wall: always the same time, unless somebody sets that clock.
+    pub fn born(&self) -> SystemTime {
+        let reckoned = SystemTime::now().checked_sub(self.started.elapsed()).unwrap_or(UNIX_EPOCH);
+        let mut born = self.born.lock().unwrap_or_else(PoisonError::into_inner);
+        *born = steady(*born, reckoned);
+        *born
     }
 
     /// A session begins.
@@ -75,6 +90,12 @@ impl Stats {
     pub fn ended(&self, end: End) -> u64 {
         self.ended[end as usize].load(Ordering::Relaxed)
     }
+}
+
+/// The two clocks are not read at one moment: the time that was told last, unless the new one is really another.
+fn steady(told: SystemTime, reckoned: SystemTime) -> SystemTime {
+    let off = reckoned.duration_since(told).unwrap_or_else(|before| before.duration());
+    if off < SAME { told } else { reckoned }
 }
 
 /// What the admin can tell of sessions.
@@ -146,6 +167,18 @@ impl Default for Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_start_is_always_the_same_time_until_the_clock_is_set() {
+        let stats = Stats::default();
+        let told: std::collections::HashSet<_> = (0..10_000).map(|_| stats.born()).collect();
+        assert_eq!(told.len(), 1);
+        let (told, hour) = (stats.born(), Duration::from_secs(3600));
+        for set in [told + hour, told - hour] {
+            assert_eq!(steady(told, set), set);
+        }
+        assert_eq!(steady(told, told - SAME / 2), told);
+    }
 
     #[test]
     fn a_gate_lets_a_few_lines_through_and_tells_of_the_others_later() {

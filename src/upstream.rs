@@ -27,7 +27,7 @@ use crate::auth::{Account, Conversation};
 use crate::close::{By, Close, End};
 use crate::config::{Config, Credentials, PlainHttp, Proxy, Speaks, UpstreamSettings};
 use crate::stream::Stream;
-use crate::sys::socket;
+use crate::sys::{origin, socket};
 use failure::{Fault, unauthenticated};
 use member::{Member, Reached};
 use tls::Tls;
@@ -167,6 +167,12 @@ impl Upstream {
     /// Whether one of its proxies has this address, as far as they are known now.
     pub fn is_at(&self, addr: SocketAddr) -> bool {
         self.members.iter().any(|m| m.resolver.known().is_some_and(|known| known.contains(&addr)))
+    }
+
+    /// Whether one of its proxies is on this machine, as far as they are known now: any of them may be the next.
+    pub fn is_here(&self) -> bool {
+        let mut known = self.members.iter().filter_map(|member| member.resolver.known());
+        known.any(|addrs| addrs.iter().any(|addr| origin::is_local(addr.ip())))
     }
 
     /// How each proxy is.

@@ -88,15 +88,11 @@ async fn page(desk: Arc<Desk>, way: Way, request: Request<Incoming>) -> Page {
         "/metrics" => {
             let accept = request.headers().get(ACCEPT).and_then(|field| field.to_str().ok());
             let form = scrape::Form::wanted(accept);
-            let text = apart(move || form.write(&desk.house, &desk.registry)).await;
-            Page { kind: form.kind(), ..Page::new(StatusCode::OK, text) }
+            apart(form.kind(), move || form.write(&desk.house, &desk.registry)).await
         }
         "/healthz" => health(&desk.house).await,
         "/readyz" => readiness(&desk.house).await,
-        "/sessions" => {
-            let text = apart(move || sessions::shown(&desk.house)).await;
-            Page { kind: JSON, ..Page::new(StatusCode::OK, text) }
-        }
+        "/sessions" => apart(JSON, move || sessions::shown(&desk.house)).await,
         "/config" => {
             let standings: Vec<_> = setup.upstreams.iter().flat_map(|upstream| upstream.standings()).collect();
             let text = config::shown(&setup.config, |proxy| {
@@ -110,10 +106,13 @@ async fn page(desk: Arc<Desk>, way: Way, request: Request<Incoming>) -> Page {
     }
 }
 
-/// Makes a text on a thread that no session waits for.
-async fn apart(make: impl FnOnce() -> String + Send + 'static) -> String {
-    // a panic was told already, and is nobody else's business
-    tokio::task::spawn_blocking(make).await.unwrap_or_default()
+/// Makes a page of this kind on a thread that no session waits for.
+async fn apart(kind: &'static str, make: impl FnOnce() -> String + Send + 'static) -> Page {
+    match tokio::task::spawn_blocking(make).await {
+        Ok(text) => Page { kind, ..Page::new(StatusCode::OK, text) },
+        // a panic was told already, and its words are nobody else's business
+        Err(_) => Page::new(StatusCode::INTERNAL_SERVER_ERROR, "this page could not be made, the log says why\n"),
+    }
 }
 
 fn list() -> String {
@@ -191,4 +190,17 @@ async fn readiness(house: &House) -> Page {
         return Page::new(StatusCode::OK, "ready\n");
     }
     Page::new(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", reasons.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_that_cannot_be_made_is_no_empty_one() {
+        let page = apart(JSON, || panic!("as asked")).await;
+        assert_eq!((page.status, page.kind), (StatusCode::INTERNAL_SERVER_ERROR, TEXT));
+        let page = apart(JSON, || "{}".to_owned()).await;
+        assert_eq!((page.status, page.kind, page.text.as_str()), (StatusCode::OK, JSON, "{}"));
+    }
 }

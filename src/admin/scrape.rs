@@ -169,7 +169,7 @@ impl Scrape {
         if let Some(seconds) = usage.cpu {
             told.counter("cpu", "Processor time", Some(Unit::Seconds), seconds)?;
         }
-        let started = sessions::unix(sessions::Clocks::read().wall_of(self.0.gateway.stats.started()));
+        let started = sessions::unix(self.0.gateway.stats.born());
         told.gauge("start_time", "When the daemon started, since 1970", Some(Unit::Seconds), started)?;
         let labels = [("version", env!("CARGO_PKG_VERSION"))];
         let mut build = told.family("build", "What this is", None, MetricType::Info)?;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::format::{Entry, Item, Told};
 use crate::sys::process;
+use crate::wire::text::shown;
 use show::{Session, Show};
 use source::Source;
 pub(super) use words::FLAGS;
@@ -190,7 +191,9 @@ impl Complaints {
     fn sift(&mut self, name: &str, item: Item) -> Option<Entry> {
         match item {
             Item::Entry(entry) => return Some(entry),
-            Item::Missing(note) | Item::Torn(note) => self.tell(name, &note),
+            // the file's own words
+            Item::Missing(note) => self.tell(name, &shown(note.as_bytes())),
+            Item::Torn(note) => self.tell(name, &note),
             Item::Wrong(why) => {
                 self.wrong += 1;
                 if self.wrong <= TOLD {

@@ -79,7 +79,7 @@ fn live(addr: AdminAddr, interval: Duration) -> Result<(), String> {
                     Wish::Nothing
                 }
                 Event::Size => Wish::Nothing,
-                Event::Answer(answer) => {
+                Event::Answer(answer, _place) => {
                     desk.take(*answer);
                     Wish::Nothing
                 }

@@ -121,6 +121,10 @@ fn mistakes_are_named() {
     for line in ["line 2: does not begin with a time", "3 records, 9 bytes are missing here", "line 5: has no end"] {
         assert!(err.contains(&format!("cat: {log}: {line}")), "{line} in {err}");
     }
+    let hostile = scratch.write("hostile", format!("# \x1b]0;{}\x07 missing here\n", "x".repeat(5000)));
+    let (code, _, err) = said(&mut cat(&[&hostile]));
+    assert_eq!((code, err.contains("\\x1b]0;xx")), (Some(0), true), "{err}");
+    assert!(err.len() < hostile.len() + 200 && !err.trim_end().contains(char::is_control), "{err:?}");
     let many = scratch.write("many", "x\n".repeat(30));
     let (code, _, err) = said(&mut cat(&[&many]));
     assert_eq!((code, err.lines().count()), (Some(1), 11), "{err}");

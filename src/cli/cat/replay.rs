@@ -33,6 +33,8 @@ const STALL: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_secs(5);
 /// Records of a session that wait to be sent.
 const WAITING: usize = 64;
+/// Nothing is waited for any longer: a clock has an end.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Replays the files; whether all went well.
 ///
@@ -229,7 +231,7 @@ impl Replay {
         if self.speed == 0.0 {
             return Duration::ZERO;
         }
-        Duration::try_from_secs_f64(nanos as f64 / 1e9 / self.speed).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(nanos as f64 / 1e9 / self.speed).unwrap_or(FOREVER).min(FOREVER)
     }
 }
 
@@ -353,6 +355,23 @@ async fn quiet(heard: &mut watch::Receiver<Heard>, enough: impl Fn(&Heard) -> bo
         };
         if is_over || !matches!(timeout(QUIET, heard.changed()).await, Ok(Ok(()))) {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_file_and_the_speed_say_there_is_a_clock_for_it() {
+        let after = |speed: f64, nanos: u64| Replay { host: String::new(), port: 1, speed }.after(nanos);
+        assert_eq!(after(2.0, 3_000_000_000), Duration::from_millis(1500));
+        assert_eq!(after(0.0, u64::MAX), Duration::ZERO);
+        for (speed, nanos) in [(f64::MIN_POSITIVE, 1), (1e-9, u64::MAX), (1.0, u64::MAX)] {
+            assert!(after(speed, nanos) <= FOREVER);
+            // would panic if it were too late for it
+            let _ = Instant::now() + after(speed, nanos);
         }
     }
 }

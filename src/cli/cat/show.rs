@@ -65,8 +65,7 @@ impl<W: Write> Show<W> {
             Colour::Auto => Colour::Lines,
             given => given,
         };
-        let tame = is_terminal && wishes.colour != Colour::Records;
-        let form = Form { times: wishes.times, hex: wishes.hex, json: wishes.json, colour, tame };
+        let form = Form { times: wishes.times, hex: wishes.hex, json: wishes.json, colour, tame: is_terminal };
         Show { out, gathered: Vec::new(), form, clock: Clock::local(), offsets: HashMap::new() }
     }
 

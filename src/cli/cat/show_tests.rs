@@ -58,9 +58,8 @@ fn a_record_is_headed_as_by_proxcat() {
 #[test]
 fn forced_colours_are_those_of_proxcat_and_others_end_with_their_line() {
     let forced = Wishes { colour: Colour::Records, ..Wishes::default() };
-    for is_terminal in [false, true] {
-        assert_eq!(shown(&forced, is_terminal, b"a\nb\x1b"), "\x1b[32ma\nb\x1b\x1b[m");
-    }
+    assert_eq!(shown(&forced, false, b"a\nb\x1b"), "\x1b[32ma\nb\x1b\x1b[m");
+    assert_eq!(shown(&forced, true, b"a\nb"), "\x1b[32ma\nb\x1b[m");
     let lines = Wishes { colour: Colour::Lines, ..Wishes::default() };
     assert_eq!(shown(&lines, false, b"a\n\nb"), "\x1b[32ma\x1b[m\n\n\x1b[32mb\x1b[m");
     assert_eq!(shown(&Wishes::default(), false, b"a\nb"), "a\nb");
@@ -73,7 +72,11 @@ fn forced_colours_are_those_of_proxcat_and_others_end_with_their_line() {
 fn what_would_steer_a_terminal_is_a_dot_there_and_itself_elsewhere() {
     let hostile = b"ok\r\n\t\x1b]0;x\x07 \xc2\x9b31m \xff \xc3\xa4\x7f";
     let never = Wishes { colour: Colour::Never, ..Wishes::default() };
-    assert_eq!(shown(&never, true, hostile), "ok\n\t.]0;x. .31m . \u{e4}.");
+    let tamed = "ok\n\t.]0;x. .31m . \u{e4}.";
+    assert_eq!(shown(&never, true, hostile), tamed);
+    // whoever asks for colours has not asked for those of others
+    let forced = Wishes { colour: Colour::Records, ..Wishes::default() };
+    assert_eq!(shown(&forced, true, hostile), format!("\x1b[32m{tamed}\x1b[m"));
     let mut elsewhere = show(&never, false);
     elsewhere.record(AT, session(), Dir::Up, hostile).expect("memory takes all");
     elsewhere.flush().expect("memory takes all");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ratatui::crossterm::event::{self, KeyEvent, KeyEventKind};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::client::Client;
 use super::facts::Snapshot;
@@ -17,7 +17,8 @@ pub(super) enum Event {
     Paste(String),
     /// The terminal has another size.
     Size,
-    Answer(Box<Result<Snapshot, String>>),
+    /// With the place that it takes until somebody has looked at it.
+    Answer(Box<Result<Snapshot, String>>, OwnedSemaphorePermit),
     /// What became of a kill, for people.
     Killed(String),
     /// By this signal.
@@ -96,9 +97,12 @@ async fn look(
     soon: &Notify,
     events: Sender<Event>,
 ) {
+    // a terminal that takes nothing, as over a connection that hangs, must not let answers pile up
+    let places = Arc::new(Semaphore::new(1));
     loop {
+        let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
         let answer = client.sessions().await;
-        if events.send(Event::Answer(Box::new(answer))).is_err() {
+        if events.send(Event::Answer(Box::new(answer), place)).is_err() {
             return;
         }
         // going on after a pause, and what we did ourselves, are reasons to ask at once
@@ -132,4 +136,40 @@ async fn hear(events: Sender<Event>) {
         _ = hup.recv() => "SIGHUP",
     };
     let _ = events.send(Event::Stop(name));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::AdminAddr;
+
+    #[tokio::test]
+    async fn no_answer_is_asked_for_before_the_last_one_was_looked_at() {
+        let admin = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let client = Client::new(AdminAddr::Tcp(admin.local_addr().expect("bound")));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = admin.accept().await.expect("it is asked");
+                count.fetch_add(1, Ordering::Relaxed);
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n").await;
+            }
+        });
+        let (sending, arriving) = channel();
+        let (_pause, paused) = watch::channel(false);
+        tokio::spawn(async move { look(client, Duration::from_millis(5), paused, &Notify::new(), sending).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(asked.load(Ordering::Relaxed), 1, "nobody looks");
+        while asked.load(Ordering::Relaxed) < 4 {
+            drop(arriving.try_recv());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
 }

@@ -105,6 +105,29 @@ fn an_upstream_on_this_machine_is_not_asked_for_it() {
 }
 
 #[test]
+fn nor_is_one_that_could_take_over() {
+    let net = Topology::new();
+    net.redirect();
+    let (far, here) = (net.upstream.listen(UPSTREAM), net.gateway.listen("127.0.0.1:3128"));
+    let flags = format!("-upstream-proxy {UPSTREAM},127.0.0.1:3128 -sniff-timeout 1s -admin {AT}");
+    let gateway = Launch::new(&flags).start(&net.gateway);
+    let mut client = net.client.connect("203.0.113.9:9843".parse().expect("an address"));
+    client.send(Kind::Http.says());
+    client.receive_all();
+    client.fin();
+    let line = gateway.session_of(&client);
+    line.expect("end=rejected by=us");
+    assert!(line.get("error").is_some_and(|why| why.contains("the upstream is on this machine")), "{line:?}");
+    // the first one would have been asked, and with no sound answer the one here
+    far.expect_no_byte();
+    here.expect_no_byte();
+    // other ports are nobody's
+    let mut client = net.client.connect("203.0.113.9:80".parse().expect("an address"));
+    client.send(Kind::Http.says());
+    far.accept_asked().expect_connect("www.bench.example:80");
+}
+
+#[test]
 fn no_secret_is_on_any_page() {
     let folder = Folder::new();
     folder.write("corp.password", "open sesame\n");
