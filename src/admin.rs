@@ -30,7 +30,7 @@ use listen::Listener;
 use patient::Patient;
 
 /// Connections at once; further ones wait.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = crate::config::ADMIN_CONNECTIONS;
 /// How long a request's head may take, and how long a connection may wait for the next one.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head.

@@ -36,7 +36,7 @@ pub use routes::{DialBy, Route, Via};
 pub use rules::{Mode, Rules, words as rules_words};
 pub use secret::Secret;
 pub use shown::{route_shown, shown, via};
-pub use taps::{TapForm, TapSettings, WhenFull};
+pub use taps::{DUMP_FILES, TapForm, TapSettings, WhenFull};
 pub use top::{Top, admin_of};
 pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
 
@@ -285,6 +285,9 @@ pub enum AccessFormat {
     Json,
 }
 
+/// Clients of the admin that are served at once.
+pub const ADMIN_CONNECTIONS: usize = 64;
+
 /// Where the admin listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminAddr {
@@ -349,6 +352,13 @@ impl Config {
     /// Whether there is something in it that must not reach a core dump.
     pub fn has_secrets(&self) -> bool {
         self.upstreams.iter().any(|upstream| upstream.credentials.password.is_some() || !upstream.auth.is_empty())
+    }
+
+    /// Descriptors that are held beside those of sessions, at most.
+    pub fn descriptors(&self) -> usize {
+        let admin = if self.admin.is_some() { ADMIN_CONNECTIONS } else { 0 };
+        let tap = |tap: &TapSettings| if tap.form.is_per_session() { DUMP_FILES } else { 1 };
+        admin + self.taps.iter().map(tap).sum::<usize>()
     }
 
     /// What is no mistake, but hardly meant.

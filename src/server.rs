@@ -40,7 +40,7 @@ pub fn run(config: Config) -> Result<(), String> {
     if config.has_secrets() {
         limits::forbid_core_dumps();
     }
-    let budget = Budget::of(descriptors);
+    let budget = Budget::of(descriptors, config.descriptors());
     let seats = Arc::new(Seats::new(budget.sessions, descriptors));
     seats.resize(config.max_sessions);
     pipe::allow(budget.pipes);

@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::Place;
 use crate::pattern::Pattern;
 
+/// Files that a tap of kind dump holds open at most.
+pub const DUMP_FILES: usize = 128;
+
 /// One tap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TapSettings {

@@ -82,6 +82,8 @@ async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     for remark in setup.config.remarks() {
         tracing::warn!("{remark}");
     }
+    // all that may fail goes first: a reload is whole, or it is none
+    start_taps(&setup).map_err(|why| vec![why])?;
     gateway.access.change(&setup.config).map_err(|e| vec![format!("start the access log: {e}")])?;
     for upstream in setup.upstreams.iter().filter(|new| !old.upstreams.iter().any(|old| Arc::ptr_eq(old, new))) {
         upstream.keep_probing();
@@ -92,7 +94,6 @@ async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     let file = setup.config.file.clone().unwrap_or_else(|| "settings".to_owned());
     let upstreams = count(setup.upstreams.len() as u64, "upstream");
     let routes = count(setup.config.routes.iter().filter(|route| !route.is_no_proxy()).count() as u64, "route");
-    start_taps(&setup).map_err(|why| vec![why])?;
     gateway.exchange(setup);
     tracing::info!("reloaded {file}: {upstreams}, {routes}");
     Ok(())

@@ -32,9 +32,10 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Keeps a fifth back, 16 to 512, for what a daemon has open, pipes, name look-ups and dials that race.
-    pub fn of(descriptors: u64) -> Budget {
-        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX).min(1 << 20);
+    /// Keeps a fifth back, 16 to 512, for what a daemon has open, pipes, name look-ups and dials that race; `taken` are
+    /// for something else altogether.
+    pub fn of(descriptors: u64, taken: usize) -> Budget {
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX).min(1 << 20).saturating_sub(taken);
         let spare = (descriptors / 5).clamp(16, 512);
         Budget { sessions: (descriptors.saturating_sub(spare) / 2).max(1), pipes: spare / 4 }
     }
@@ -80,10 +81,12 @@ mod tests {
     #[test]
     fn a_budget_never_exceeds_its_descriptors() {
         for descriptors in [0, 3, 16, 200, 1024, 20_000, 1 << 30, u64::MAX] {
-            let budget = Budget::of(descriptors);
+            let budget = Budget::of(descriptors, 0);
             assert!(budget.sessions >= 1);
             assert!(descriptors < 24 || (2 * (budget.sessions + budget.pipes)) as u64 <= descriptors, "{descriptors}");
         }
-        assert_eq!(Budget::of(20_000), Budget { sessions: 9744, pipes: 128 });
+        assert_eq!(Budget::of(20_000, 0), Budget { sessions: 9744, pipes: 128 });
+        assert_eq!(Budget::of(20_000, 192).sessions, 9648);
+        assert_eq!(Budget::of(1024, 128), Budget::of(896, 0));
     }
 }

@@ -342,7 +342,17 @@ impl Writer<'_> {
             queue = shared.queue();
         }
         while queue.entries.is_empty() && !queue.reopen && !queue.closed {
-            queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            if !self.told {
+                queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            // what could not be written is tried again, also when nobody has anything to say
+            queue = shared.work.wait_timeout(queue, RETRY).unwrap_or_else(PoisonError::into_inner).0;
+            if queue.entries.is_empty() && !queue.closed {
+                drop(queue);
+                self.attempt(|scribe| scribe.flush());
+                queue = shared.queue();
+            }
         }
         let mut weight = 0;
         while let Some(entry) = queue.entries.pop_front() {

@@ -317,3 +317,15 @@ fn futures_count() -> (Arc<AtomicU64>, Waker) {
     let count = Arc::new(AtomicU64::new(0));
     (count.clone(), Arc::new(Count(count)).into())
 }
+
+#[test]
+fn a_file_that_can_be_written_again_is_so_without_a_further_record() {
+    let rig = rig(WhenFull::Drop, 1 << 20);
+    let tapped = session(&rig.sink);
+    rig.go.send(Err(io::ErrorKind::StorageFull.into())).expect("it waits");
+    eventually(|| rig.sink.counts().failing);
+    eventually(|| !rig.sink.counts().failing);
+    assert_eq!(rig.next(), Told::Missed(1, 0), "what is missing is noted at once");
+    drop(tapped);
+    rig.end();
+}

@@ -158,7 +158,7 @@ fn descriptors(limits: &str) -> Option<u64> {
 }
 
 fn judge_descriptors(limit: u64, of_daemon: bool, case: &Case) -> Finding {
-    let (room, wanted) = (Budget::of(limit).sessions, case.config.max_sessions);
+    let (room, wanted) = (Budget::of(limit, case.config.descriptors()).sessions, case.config.max_sessions);
     let whose = if of_daemon { "the daemon's limit of" } else { "not seen at a running daemon; the limit here of" };
     let seen = format!("{whose} {limit} has room for {room} sessions");
     if wanted > room {

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::super::output;
 
 /// Files that are open at once.
-pub(super) const OPEN: usize = 128;
+pub(super) const OPEN: usize = crate::config::DUMP_FILES;
 /// What is kept for one file before it is written.
 const GATHER: usize = 16 * 1024;
 
