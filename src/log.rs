@@ -1,7 +1,6 @@
 //! Where log lines go: to the journal when systemd has connected stderr to it, with a field for each fact
 //! (`HANDYPROXY_CLIENT` and so on), else to stderr.
 
-use std::io::IsTerminal;
 use std::os::linux::fs::MetadataExt;
 
 use tracing::level_filters::LevelFilter;
@@ -26,7 +25,8 @@ pub fn start(level: LogLevel) {
     let lines = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
+            // without the feature it complains even where it is not asked for
+            .with_ansi(false)
             .with_target(false)
             // a message says everything; the fields beside it are for the journal
             .fmt_fields(debug_fn(|line, field, value| match field.name() {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use super::file::{File, Key, Section};
 use super::settings::SETTINGS;
 use super::values::parts;
-use super::{AdminAddr, Capture, Config, DialBy, DnsSettings, Mistake, Mode, Place, Route, Via};
+use super::{AccessLog, AdminAddr, Capture, Config, DialBy, DnsSettings, Mistake, Mode, Place, Route, Via};
 use crate::pattern::Pattern;
 pub(super) use route::KEYS as ROUTE_KEYS;
 pub(super) use rules::KEYS as RULES_KEYS;
@@ -177,6 +177,11 @@ impl Draft {
         for (number, tap) in self.config.taps.iter().enumerate() {
             let Some(first) = self.config.taps[..number].iter().find(|first| tap::clash(first, tap)) else { continue };
             let why = format!("writes where the tap at {} does: give it a path of its own", first.place);
+            self.mistakes.push(Mistake { given: mistake_at(&tap.place, "tap"), why });
+        }
+        let AccessLog::File(log) = &self.config.access_log else { return };
+        for tap in self.config.taps.iter().filter(|tap| tap.path.as_ref() == Some(log)) {
+            let why = format!("writes where access-log does, {}: give it a path of its own", log.display());
             self.mistakes.push(Mistake { given: mistake_at(&tap.place, "tap"), why });
         }
     }

@@ -21,12 +21,26 @@ pub(super) struct Hexlog {
 impl Hexlog {
     pub(super) fn open(settings: &TapSettings) -> io::Result<Hexlog> {
         let path = settings.path.as_deref().map(|path| output::place(path, NAME)).transpose()?;
-        if settings.append {
-            path.as_deref().map_or(Ok(()), end_line)?;
+        if let Some(path) = &path {
+            if settings.append { end_line(path) } else { check(path) }?;
         }
         let output = Output::open(path.as_deref(), settings.append)?;
         Ok(Hexlog { path, output })
     }
+}
+
+/// A file that is no hex log is not ours to empty.
+fn check(path: &Path) -> io::Result<()> {
+    // what is no file has nothing to lose, and may not be read at all
+    if !std::fs::metadata(path).is_ok_and(|it| it.is_file()) {
+        return Ok(());
+    }
+    let mut first = Vec::new();
+    std::fs::File::open(path)?.take(24).read_to_end(&mut first)?;
+    // a remark, or a time with its point
+    let digits = first.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let is_ours = first.is_empty() || first[0] == b'#' || (digits > 0 && first[digits..].starts_with(b"."));
+    if is_ours { Ok(()) } else { Err(io::Error::other("is no hex log, and so it is not emptied")) }
 }
 
 /// Ends the line that somebody who was killed has left unfinished: ours would be lost with it.

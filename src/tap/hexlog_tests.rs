@@ -146,3 +146,20 @@ fn a_record_that_cannot_be_written_is_not_kept_to_be_written_twice() {
     }
     assert_eq!(scribe.forget(), 1, "the one that was gathered");
 }
+
+#[test]
+fn a_file_of_somebody_else_is_not_emptied() {
+    let folder = Folder::new();
+    let opens = |text: &str| {
+        fs::write(folder.0.join("log"), text).expect("our folder");
+        check(&folder.0.join("log"))
+    };
+    for ours in ["", "# 3 records, 9 bytes are missing here\n", "1795219918.323821 127.0.0.1:45484 o 48\n"] {
+        opens(ours).unwrap_or_else(|error| panic!("{ours:?}: {error}"));
+    }
+    for other in ["precious", "1795219918", "12 monkeys", "\0"] {
+        let error = opens(other).expect_err(other);
+        assert_eq!(error.to_string(), "is no hex log, and so it is not emptied");
+    }
+    check(&folder.0.join("none")).expect("it is made");
+}

@@ -472,8 +472,15 @@ impl Writer<'_> {
                 WhenFull::Drop => "what comes is not recorded",
                 WhenFull::Wait => "its sessions wait",
             };
+            // under the unit there is one folder in which taps may write
+            let hint = match error.kind() {
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    " (the service may write in /var/log/handyproxy/NAME)"
+                }
+                _ => "",
+            };
             tracing::error!(
-                "{}: {error}; {then} until it can be written, which is tried every 2s",
+                "{}: {error}{hint}; {then} until it can be written, which is tried every 2s",
                 self.shared.shown()
             );
         }

@@ -188,3 +188,12 @@ fn sizes_are_read_with_their_units() {
         read(&format!("[[tap]]\nkind = 'flow'\nqueue = {text}\n"), &[]).expect_err(text);
     }
 }
+
+#[test]
+fn a_tap_and_the_access_log_do_not_share_a_file() {
+    let mistakes = read("access-log = 'log'\n[[tap]]\nkind = 'flow'\npath = 'log'\n", &[]).expect_err("they do");
+    let log = std::env::temp_dir().join("log");
+    let wanted = format!("f:2: tap: writes where access-log does, {}: give it a path of its own", log.display());
+    assert_eq!(mistakes, [wanted]);
+    read("access-log = 'log'\n[[tap]]\nkind = 'flow'\npath = 'other'\n", &[]).expect("they do not");
+}
