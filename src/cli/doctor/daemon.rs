@@ -224,7 +224,11 @@ mod tests {
         let Listener::Seen(holders) = Listener::on(port) else { panic!("it is our own") };
         assert!(holders.iter().any(|(pid, _)| *pid == std::process::id()));
         drop(socket);
-        assert_eq!(Listener::on(port), Listener::None);
+        // a child that another test has begun holds it too, until it is another program
+        let start = std::time::Instant::now();
+        while Listener::on(port) != Listener::None {
+            assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", Listener::on(port));
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn a_tap_in_short_is_a_kind_a_format_and_a_path() {
     let taps = taps("tap = ['flow/informer:log', 'hexlog:/abs']\n[upstream.a]\nproxy = 'p'\n", &flags);
     let told: Vec<_> = taps.iter().map(|tap| (tap.form, tap.path.clone().unwrap_or_default())).collect();
     // a file's paths count from the file, a flag's from the working directory
-    let beside = std::env::temp_dir().join("log");
+    let beside = std::env::temp_dir().join("both.log");
     let wanted = [
         (TapForm::Informer, beside),
         (TapForm::Hexlog, PathBuf::from("/abs")),
@@ -191,9 +191,10 @@ fn sizes_are_read_with_their_units() {
 
 #[test]
 fn a_tap_and_the_access_log_do_not_share_a_file() {
-    let mistakes = read("access-log = 'log'\n[[tap]]\nkind = 'flow'\npath = 'log'\n", &[]).expect_err("they do");
-    let log = std::env::temp_dir().join("log");
+    let mistakes =
+        read("access-log = 'both.log'\n[[tap]]\nkind = 'flow'\npath = 'both.log'\n", &[]).expect_err("they do");
+    let log = std::env::temp_dir().join("both.log");
     let wanted = format!("f:2: tap: writes where access-log does, {}: give it a path of its own", log.display());
     assert_eq!(mistakes, [wanted]);
-    read("access-log = 'log'\n[[tap]]\nkind = 'flow'\npath = 'other'\n", &[]).expect("they do not");
+    read("access-log = 'both.log'\n[[tap]]\nkind = 'flow'\npath = 'other'\n", &[]).expect("they do not");
 }
