@@ -70,7 +70,7 @@ fn a_tap_in_short_is_a_kind_a_format_and_a_path() {
     let taps = taps("tap = ['flow/informer:log', 'hexlog:/abs']\n[upstream.a]\nproxy = 'p'\n", &flags);
     let told: Vec<_> = taps.iter().map(|tap| (tap.form, tap.path.clone().unwrap_or_default())).collect();
     // a file's paths count from the file, a flag's from the working directory
-    let beside = std::env::temp_dir().join("both.log");
+    let beside = std::env::temp_dir().join("log");
     let wanted = [
         (TapForm::Informer, beside),
         (TapForm::Hexlog, PathBuf::from("/abs")),
