@@ -221,7 +221,11 @@ struct Following {
 
 impl Following {
     fn start(words: &[&str]) -> Following {
-        let mut child = cat(words).stdout(Stdio::piped()).spawn().expect("the binary runs");
+        // whoever runs the tests in the background may have SIGINT ignored
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_handyproxy"), "cat"]).args(words);
+        command.env("TZ", "UTC").env_remove("NO_COLOR").current_dir(GOLDEN);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (tell, lines) = mpsc::channel();
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
