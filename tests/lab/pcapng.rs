@@ -173,20 +173,27 @@ fn what_a_killed_daemon_leaves_is_read_and_written_on() {
 #[test]
 fn files_that_follow_each_other_are_compressed_and_hold_every_byte() {
     let folder = Folder::new();
-    let scene = scene(&folder, "logs/", "rotate-size = '1MiB'\ncompress = true");
+    let mut scene = scene(&folder, "logs/", "rotate-size = '1MiB'\ncompress = true");
     let (mut client, mut up) = scene.tunnel();
     let mut all = b"!".to_vec();
     all.extend(download(&mut client, &mut up, 150));
     finish(client, up);
     let logs = Path::new(folder.path()).join("logs");
-    let files = eventually(|| {
-        let entries = fs::read_dir(&logs).map_err(|why| why.to_string())?;
+    let names = || {
+        let entries = fs::read_dir(&logs).into_iter().flatten();
         let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         names.sort();
+        names
+    };
+    eventually(|| {
+        let names = names();
         let plain = names.iter().filter(|path| path.extension().is_some_and(|kind| kind != "zst")).count();
-        if names.len() >= 4 && plain == 1 { Ok(names) } else { Err(format!("{names:?}")) }
+        if names.len() >= 4 && plain == 1 { Ok(()) } else { Err(format!("{names:?}")) }
     });
-    drop(scene);
+    // what still waits is written at a stop, into a further file if need be
+    scene.gateway.signal(Signal::SIGTERM);
+    assert!(scene.gateway.ends_within(Duration::from_secs(8)).is_some(), "it still runs");
+    let files: Vec<_> = names().into_iter().filter(|path| path.extension().is_none_or(|kind| kind != "tmp")).collect();
     let mut found = Vec::new();
     for (number, file) in files.iter().enumerate() {
         // tshark reads compressed files as they are
