@@ -107,14 +107,14 @@ impl<P: Pair> Tunnel<P> {
     }
 
     /// Relays to the end. Counts into `flow` as bytes leave, so that the count is right when dropped.
-    pub async fn run(&mut self, limits: Limits, flow: &mut Flow) -> Close {
-        poll_fn(|cx| {
+    pub fn run(&mut self, limits: Limits, flow: &mut Flow) -> impl Future<Output = Close> {
+        // no async fn, which would hold its arguments twice: every idle tunnel has one of these
+        poll_fn(move |cx| {
             let polled = self.poll(limits, cx);
             flow.moved(self.pair.course(By::Client).moved, self.pair.course(By::Upstream).moved);
             flow.chunks = [By::Client, By::Upstream].map(|side| self.pair.course(side).chunks);
             polled
         })
-        .await
     }
 
     fn poll(&mut self, limits: Limits, cx: &mut Context<'_>) -> Poll<Close> {
