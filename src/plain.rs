@@ -86,7 +86,8 @@ pub async fn exchange(client: Client, prefix: Vec<u8>, ended: bool, way: Way<'_>
             Err(stop) => break stop,
         }
     };
-    Outcome::Ended(exchange.stop(stop).await)
+    // its own allocation, so that a client that is served does not hold what only its last word needs
+    Outcome::Ended(Box::pin(exchange.stop(stop)).await)
 }
 
 /// [`Way`], without the connection.

@@ -21,7 +21,7 @@ pub async fn refuse(mut client: TcpStream, news: Option<Vec<u8>>) {
     let telling = async {
         client.write_all(&news).await?;
         socket::finish(&client);
-        let mut unread = [0; 2048];
+        let mut unread = vec![0; 2048];
         while client.read(&mut unread).await? > 0 {}
         std::io::Result::Ok(())
     };

@@ -13,11 +13,7 @@ const READ: usize = 2048;
 /// Reads the body to its end, of which `rest` came with the head; tells whether the connection can be used again.
 /// The caller sets the deadline.
 pub(super) async fn finish(stream: &mut Stream, head: &[u8], mut rest: Vec<u8>) -> bool {
-    let mut room = fields::room();
-    let mut body = match response::parse(head, false, &mut room) {
-        Ok(response) if response.keep => Body::new(response.extent),
-        _ => return false,
-    };
+    let Some(mut body) = body(head) else { return false };
     let mut left = MAX;
     loop {
         match body.next(&rest) {
@@ -37,6 +33,14 @@ pub(super) async fn finish(stream: &mut Stream, head: &[u8], mut rest: Vec<u8>) 
             Err(_) => return false,
         }
     }
+}
+
+/// The body of a head behind which another request may follow. Apart, so that no session that is being opened holds
+/// the room for the fields.
+fn body(head: &[u8]) -> Option<Body> {
+    let mut room = fields::room();
+    let response = response::parse(head, false, &mut room).ok()?;
+    response.keep.then(|| Body::new(response.extent))
 }
 
 #[cfg(test)]
