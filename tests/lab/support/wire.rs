@@ -100,13 +100,13 @@ impl Wire {
         }
     }
 
-    /// Receives `count` bytes, or fewer if the peer ends first.
+    /// Receives `count` bytes, or fewer if the peer ends first or nothing more comes. Each of them has its deadline: many
+    /// bytes may take a while on a busy machine.
     pub fn receive(&mut self, count: usize) -> Vec<u8> {
         let mut got = vec![0; count];
         let mut filled = 0;
-        let start = Instant::now();
         while filled < count {
-            match self.read(&mut got[filled..], start + PATIENCE) {
+            match self.read(&mut got[filled..], Instant::now() + PATIENCE) {
                 Ok(0) | Err(_) => break,
                 Ok(n) => filled += n,
             }
