@@ -11,6 +11,7 @@ pub mod journal;
 pub mod kind;
 pub mod manager;
 pub mod netns;
+pub mod pace;
 pub mod random;
 pub mod scene;
 pub mod topology;
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 /// The longest that any single step of a test may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What "at once" means on a busy machine; the timeouts that it is told from are seconds.
+/// What "at once" means, by the [`pace`] of the machine; the timeouts that it is told from are seconds.
 pub const AT_ONCE: Duration = Duration::from_millis(900);
 
 /// Waits for something that has no event of its own, such as a descriptor count; until then it says what it sees instead.

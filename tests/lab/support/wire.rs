@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::netns::Netns;
+use super::pace::Pace;
 use super::random::Random;
 use super::{AT_ONCE, PATIENCE};
 
@@ -170,7 +171,7 @@ impl Wire {
     /// Sees this end at once.
     pub fn expect_end(&mut self, end: Ending) {
         let who = self.who;
-        let start = Instant::now();
+        let start = Pace::start();
         let got = self.ending_within(PATIENCE);
         let took = start.elapsed();
         assert_eq!(got, end, "{who}: how it ended, after {took:?}");
