@@ -10,11 +10,14 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::Launch;
-use crate::support::eventually;
 use crate::support::folder::Folder;
+use crate::support::in_time;
 use crate::support::scene::{SERVER_FIRST, Scene};
 use crate::support::topology::{UPSTREAM, V4, V6};
 use crate::support::wire::{Ending, Wire};
+
+/// How long it may take until tshark, which is slow to start, has seen all.
+const TSHARK: Duration = Duration::from_secs(60);
 
 /// A scene with a tap that has these keys.
 fn scene(folder: &Folder, path: &str, keys: &str) -> Scene {
@@ -113,7 +116,7 @@ fn two_sessions_at_once_are_two_streams_and_ipv6_is_one_too() {
     finish(one, one_up);
     two.reset();
     two_up.expect_end(Ending::Reset);
-    eventually(|| {
+    in_time(TSHARK, || {
         let (streams, faults, comments) = judge(&file)?;
         assert_eq!(faults, [""; 0]);
         let ends = comments.iter().filter(|text| text.contains(" end=")).count();
@@ -174,7 +177,7 @@ fn what_a_killed_daemon_leaves_is_read_and_written_on() {
     scene.gateway.log.wait_for("no whole block: cut off");
     let (client, up) = scene.tunnel();
     finish(client, up);
-    eventually(|| {
+    in_time(TSHARK, || {
         let (streams, faults, comments) = judge(&file)?;
         assert_eq!(faults, [""; 0]);
         if comments.iter().any(|text| text.contains("end=done")) && streams.len() == 2 {
@@ -202,7 +205,7 @@ fn files_that_follow_each_other_are_compressed_and_hold_every_byte() {
         names.sort();
         names
     };
-    eventually(|| {
+    in_time(TSHARK, || {
         let names = names();
         let plain = names.iter().filter(|path| path.extension().is_some_and(|kind| kind != "zst")).count();
         if names.len() >= 4 && plain == 1 { Ok(()) } else { Err(format!("{names:?}")) }
@@ -231,7 +234,7 @@ fn a_capture_on_stdout_is_for_tshark_behind_a_pipe() {
     finish(client, up);
     let folder = Folder::new();
     let file = Path::new(folder.path()).join("stdout");
-    eventually(|| {
+    in_time(TSHARK, || {
         fs::write(&file, scene.gateway.out.bytes()).expect("our own folder");
         let out = Command::new("tshark")
             .args(["-r", "-", "-T", "fields", "-e", "frame.comment", "-e", "tcp.payload"])

@@ -28,12 +28,17 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const AT_ONCE: Duration = Duration::from_millis(900);
 
 /// Waits for something that has no event of its own, such as a descriptor count; until then it says what it sees instead.
-pub fn eventually<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T>(look: impl FnMut() -> Result<T, String>) -> T {
+    in_time(PATIENCE, look)
+}
+
+/// The same for what takes longer than a step of a test, such as the start of a large program.
+pub fn in_time<T>(patience: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
     loop {
         match look() {
             Ok(it) => return it,
-            Err(seen) => assert!(start.elapsed() < PATIENCE, "after {PATIENCE:?}: {seen}"),
+            Err(seen) => assert!(start.elapsed() < patience, "after {patience:?}: {seen}"),
         }
         std::thread::sleep(Duration::from_millis(5));
     }

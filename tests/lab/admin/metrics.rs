@@ -4,16 +4,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::eventually;
 use crate::support::folder::Folder;
 use crate::support::kind::Kind;
 use crate::support::scene::Scene;
 use crate::support::topology::{PORT, Topology, V4};
 use crate::support::upstream::OPEN;
 use crate::support::wire::{Ending, Wire, carry};
+use crate::support::{eventually, in_time};
 
 use super::desk::{AT, Metrics, Stage, over_tcp, over_unix};
 
@@ -154,7 +155,7 @@ fn a_dial_that_waits_for_a_name_is_not_the_upstreams_time() {
     let other = net.proxy(4);
     let stage = Stage::configured(net, text);
     let mut client = stage.scene.connect(V4, 443);
-    std::thread::sleep(std::time::Duration::from_millis(2000));
+    std::thread::sleep(Duration::from_millis(2000));
     client.send(Kind::Tls.says());
     let mut up = other.accept_asked();
     up.expect_connect("www.bench.example:443");
@@ -351,7 +352,8 @@ fn prometheus_scrapes_it() {
     });
     let _prometheus = Prometheus(started.expect("prometheus is installed, tests/run sees to it"));
     let at = "127.0.0.1:9090";
-    eventually(|| match scene.net.gateway.try_connect(at.parse().expect("an address")) {
+    let patience = Duration::from_secs(60);
+    in_time(patience, || match scene.net.gateway.try_connect(at.parse().expect("an address")) {
         Ok(_) => Ok(()),
         Err(why) => Err(why.to_string()),
     });
@@ -364,7 +366,7 @@ fn prometheus_scrapes_it() {
         value.ok_or(format!("{query}: {}", answer.body))
     };
     let eventually_is = |text: &str, wanted: &str| {
-        eventually(|| {
+        in_time(patience, || {
             query(text).and_then(|value| if value == wanted { Ok(()) } else { Err(format!("{text} {value}")) })
         });
     };
