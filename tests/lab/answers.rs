@@ -222,6 +222,7 @@ fn every_bad_answer_is_told_in_the_language_of_the_client() {
                 let _ = up.try_send(&row.answer);
                 if row.closes {
                     up.fin();
+                    scene.upstream.hangs_up_on(&client);
                 }
                 let page = row.told.check(kind, &mut client);
                 let address = client.address();
@@ -252,6 +253,7 @@ fn without_sniffing_every_failure_is_a_reset() {
                 let (mut client, mut up) = kind.ask(&scene);
                 up.reply(answer);
                 up.fin();
+                scene.upstream.hangs_up_on(&client);
                 client.expect_end(Ending::Reset);
             }
         },

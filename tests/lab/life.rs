@@ -181,6 +181,7 @@ fn wild_bytes_from_either_side_disturb_nobody_else() {
         answer.splice(at..at, random.bytes(mess));
         let _ = leg.try_send(&answer);
         leg.fin();
+        scene.upstream.hangs_up_on(&wild);
         let (_, end) = wild.receive_all();
         assert_ne!(end, Ending::Open);
         seen.push(wild.address());
@@ -212,7 +213,10 @@ fn two_hundred_mixed_sessions_give_everything_back() {
         match how {
             0 => up.reply("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
             1 => client.reset(),
-            2 => up.reset(),
+            2 => {
+                up.reset();
+                scene.upstream.hangs_up_on(&client);
+            }
             _ => {
                 up.reply(OPEN);
                 up.expect(kind.says());

@@ -152,6 +152,7 @@ fn a_client_cannot_write_into_the_log() {
             let mut up = scene.upstream.accept();
             up.expect_connect("203.0.113.9:443");
             drop(up);
+            scene.upstream.hangs_up_on(&client);
             scene.gateway.session_of(&client).expect("end=hangup -name");
         },
     );
