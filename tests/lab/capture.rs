@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::support::daemon::Launch;
-use crate::support::each_row;
 use crate::support::netns::Netns;
 use crate::support::scene::Scene;
 use crate::support::topology::{PORT, Topology, UPSTREAM, V4, V6};
 use crate::support::upstream::OPEN;
 use crate::support::wire::Ending;
+use crate::support::{PATIENCE, each_row};
 
 #[test]
 fn a_direct_connection_is_reset_and_makes_no_connect() {
@@ -47,6 +47,7 @@ fn a_direct_connection_is_reset_and_makes_no_connect() {
 fn a_storm_of_direct_connections_is_logged_at_a_bounded_rate() {
     let scene = Scene::new("");
     let to = SocketAddr::new([10, 1, 0, 1].into(), PORT);
+    let start = Instant::now();
     for _ in 0..500 {
         if let Ok(mut client) = scene.net.client.try_connect(to) {
             client.expect_end(Ending::Reset);
@@ -56,7 +57,9 @@ fn a_storm_of_direct_connections_is_logged_at_a_bounded_rate() {
     client.send("still served");
     up.expect("still served");
     let lines = scene.gateway.log.lines().len();
-    assert!((2..100).contains(&lines), "{lines} lines for 500 connections");
+    // five of them and a sum in ten seconds, and two for the start
+    let most = 20 + 6 * usize::try_from(start.elapsed().as_secs() / 10).expect("some seconds");
+    assert!((2..most).contains(&lines), "{lines} lines for 500 connections in {:?}", start.elapsed());
     scene.upstream.expect_no_connection(Duration::ZERO);
 }
 
@@ -79,19 +82,19 @@ fn an_own_dial_that_comes_back_ends_as_a_loop() {
     net.redirect();
     // everything that this machine dials is sent to us, and our own mark is not exempt
     net.rules("local up --mark 0x77 --private");
-    let gateway = Launch::new(&format!("-upstream-proxy {UPSTREAM} -dial-timeout 5s")).start(&net.gateway);
+    let gateway = Launch::new(&format!("-upstream-proxy {UPSTREAM} -dial-timeout 60s")).start(&net.gateway);
     let upstream = net.upstream.listen(UPSTREAM);
     let start = gateway.descriptors();
     for _ in 0..10 {
         // the reset may come before connect() has returned
         if let Ok(mut client) = net.client.try_connect(SocketAddr::new(V4, 443)) {
-            assert_ne!(client.ending_within(Duration::from_secs(3)), Ending::Open, "a loop holds the client");
+            assert_ne!(client.ending_within(PATIENCE), Ending::Open, "a loop holds the client");
         }
     }
     upstream.expect_no_connection(Duration::from_millis(200));
     gateway.settles_at(start);
+    gateway.log.take_session("a loop", |line| line.get("end") == Some("loop"));
     let sessions = gateway.log.sessions();
-    assert!(sessions.iter().any(|line| line.get("end") == Some("loop")), "{sessions:?}");
     assert!(sessions.len() <= 30, "10 clients became {} sessions", sessions.len());
 }
 
@@ -107,13 +110,13 @@ fn a_direct_connection_that_comes_back_ends_as_a_loop() {
     let start = gateway.descriptors();
     for _ in 0..10 {
         if let Ok(mut client) = net.client.try_connect(SocketAddr::new(V4, 443)) {
-            assert_ne!(client.ending_within(Duration::from_secs(3)), Ending::Open, "a loop holds the client");
+            assert_ne!(client.ending_within(PATIENCE), Ending::Open, "a loop holds the client");
         }
     }
     gateway.settles_at(start);
+    gateway.log.take_session("a loop", |line| line.get("end") == Some("loop"));
     let sessions = gateway.log.sessions();
-    let loops = sessions.iter().filter(|line| line.get("end") == Some("loop")).count();
-    assert!(loops > 0 && sessions.len() <= 40, "{loops} loops, 10 clients became {} sessions", sessions.len());
+    assert!(sessions.len() <= 40, "10 clients became {} sessions", sessions.len());
 }
 
 #[test]
@@ -123,7 +126,7 @@ fn start_up_refuses_an_upstream_that_is_our_own_listener() {
         [format!("127.0.0.1:{PORT}"), format!("10.1.0.1:{PORT}"), format!("[::1]:{PORT}"), format!("localhost:{PORT}")];
     each_row(&rows, Clone::clone, |upstream| {
         let mut gateway = Launch::new(&format!("-upstream-proxy {upstream}")).start_unheard(&net.gateway);
-        let status = gateway.ends_within(Duration::from_secs(5)).expect("it serves itself");
+        let status = gateway.ends_within(PATIENCE).expect("it serves itself");
         assert_eq!(status.code(), Some(1), "{:?}", gateway.log.lines());
         gateway.log.wait_for(upstream);
     });
@@ -176,7 +179,6 @@ fn an_upstream_is_reached_over_ipv6_too() {
 fn many_direct_and_redirected_connections_at_once_do_not_disturb_each_other() {
     let scene = Scene::new("");
     let to = SocketAddr::new([10, 1, 0, 1].into(), PORT);
-    let start = Instant::now();
     let mut tunnels = Vec::new();
     for _ in 0..40 {
         let _ = scene.net.client.try_connect(to);
@@ -186,5 +188,4 @@ fn many_direct_and_redirected_connections_at_once_do_not_disturb_each_other() {
         client.send("ping");
         up.expect("ping");
     }
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
 }

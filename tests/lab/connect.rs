@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::AT_ONCE;
 use crate::support::each_row;
 use crate::support::hello::Hello;
+use crate::support::pace::Pace;
 use crate::support::scene::Scene;
 use crate::support::topology::{V4, V6};
 use crate::support::upstream::OPEN;
@@ -122,7 +123,7 @@ pub(crate) fn play(scene: &Scene, origin: IpAddr, row: &Row) {
             }
         }
     }
-    let done = Instant::now();
+    let done = Pace::start();
     let target = up.connect_target();
     let took = done.elapsed();
 
@@ -200,7 +201,7 @@ fn a_drip_of_bytes_does_not_stretch_the_sniff_timeout() {
     let scene = Scene::new("-sniff-timeout 1s");
     let mut client = scene.connect(V4, 80);
     let mut up = scene.upstream.accept();
-    let start = Instant::now();
+    let start = Pace::start();
     while start.elapsed() < Duration::from_secs(3) {
         client.send("G");
         if up.has_news(Duration::from_millis(100)) {
@@ -333,7 +334,7 @@ fn a_hello_or_a_head_cut_at_any_byte_carries_its_name() {
 fn the_dial_overlaps_the_sniffing_and_carries_no_byte_of_it() {
     let scene = Scene::new("-sniff-timeout 5s");
     let mut client = scene.connect(V4, 443);
-    let start = Instant::now();
+    let start = Pace::start();
     let mut up = scene.upstream.accept();
     let took = start.elapsed();
     assert!(took < AT_ONCE, "the dial waited {took:?} for the client");

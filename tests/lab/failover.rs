@@ -1,18 +1,18 @@
 //! Several proxies of one upstream: which of them is asked, what passes one over, and what is remembered of it.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::Launch;
-use crate::support::each_row;
 use crate::support::folder::Folder;
 use crate::support::kind::Kind;
 use crate::support::scene::Scene;
 use crate::support::topology::{Topology, V4};
 use crate::support::upstream::{OPEN, Upstream};
 use crate::support::wire::{Ending, Wire};
+use crate::support::{each_row, eventually};
 
 /// 10.2.0.4 is preferred; 10.2.0.2, the scene's own, stands in for it.
 const TWO: &str = r#"
@@ -24,14 +24,23 @@ proxy = ["http://10.2.0.4:3128", "10.2.0.2"]
 "#;
 const FIRST: &str = "upstream corp: http://10.2.0.4:3128";
 const SECOND: &str = "upstream corp: http://10.2.0.2:3128";
-/// What an end that was sent takes to be known, on a busy machine.
-const ARRIVES: Duration = Duration::from_millis(30);
 const TARGET: &str = "www.bench.example:443";
 
 fn two() -> (Scene, Upstream) {
     let net = Topology::new();
     let first = net.proxy(4);
     (Scene::on(net, Folder::new().launch(TWO)), first)
+}
+
+/// Ends a connection of the gateway's in this way, and waits until the gateway's kernel knows: a child of another test may
+/// hold the socket for a moment.
+fn dies(scene: &Scene, up: Wire, how: Fails) {
+    let gateway = up.socket().peer_addr().expect("a connected socket").to_string();
+    how(up);
+    eventually(|| match scene.net.gateway.run("ss -Htn state established").contains(&format!("{gateway} ")) {
+        true => Err(format!("{gateway} is open")),
+        false => Ok(()),
+    });
 }
 
 /// The scene's own upstream is asked and opens the tunnel, which then carries what the client said, and all of it.
@@ -106,10 +115,16 @@ fn a_proxy_that_fails_when_asked_is_passed_over_within_the_session() {
         &rows,
         |row| row.name.to_owned(),
         |row| {
-            let (scene, first) = two();
-            let client = Kind::Tls.speak(&scene);
-            let mut up = first.accept();
-            up.expect_connect(TARGET);
+            // what was dialled half a second before it is asked may have died of old age, and is dialled once more
+            let in_time = (0..9).find_map(|_| {
+                let (scene, first) = two();
+                let start = Instant::now();
+                let client = Kind::Tls.speak(&scene);
+                let mut up = first.accept();
+                up.expect_connect(TARGET);
+                (start.elapsed() < Duration::from_millis(500)).then_some((scene, first, client, up))
+            });
+            let (scene, _first, client, up) = in_time.expect("one of these in time");
             (row.fails)(up);
             let client = serves(&scene.upstream, client);
             scene.gateway.session_of(&client).expect("end=done via=corp upstream=10.2.0.2:3128 status=200 retries=1");
@@ -165,24 +180,16 @@ fn a_proxy_that_hangs_up_again_and_again_is_passed_over_by_all() {
 
 #[test]
 fn what_failed_is_held_for_longer_each_time_and_told_once() {
-    let refusing = Refusing::new();
+    // what is to happen within a second may not, on a busy machine: that proves nothing, and is tried again
+    let refusing = (0..9).find_map(|_| held_twice()).expect("one of these in time");
     let gateway = &refusing.scene.gateway;
-    assert_eq!(refusing.tries_after_a_session(), 1);
-    let line = gateway.log.wait_for(" is down: ");
-    assert!(line.contains(&format!("{FIRST} is down: ")) && line.contains("; next try in 1s"), "{line}");
-    assert_eq!(refusing.tries_after_a_session(), 1, "it is held");
     gateway.signal(Signal::SIGUSR1);
     gateway.log.wait_for(&format!("{FIRST} held for "));
     gateway.log.wait_for(&format!("{SECOND} up"));
     let state = gateway.log.wait_for("state: ");
     assert!(state.contains(" sessions open, proxies down: 1, sessions without a local port: 0"), "{state}");
-    thread::sleep(Duration::from_millis(1050));
-    assert_eq!(refusing.tries_after_a_session(), 2);
-    // for two seconds now
-    thread::sleep(Duration::from_millis(1100));
-    assert_eq!(refusing.tries_after_a_session(), 2, "it is held for longer");
     refusing.relent();
-    thread::sleep(Duration::from_millis(1000));
+    thread::sleep(Duration::from_millis(2100));
     serves(&refusing.first, Kind::Tls.speak(&refusing.scene));
     let line = gateway.log.wait_for(" is up again after ");
     assert!(line.contains(FIRST), "{line}");
@@ -191,6 +198,32 @@ fn what_failed_is_held_for_longer_each_time_and_told_once() {
     gateway.log.wait_for(&format!("{FIRST} up"));
     serves(&refusing.first, Kind::Tls.speak(&refusing.scene));
     assert_eq!(gateway.log.count(" is up again after "), 1, "one line for each change");
+}
+
+/// A proxy that was held for one second, and is for two now; nothing if more time than that has passed.
+fn held_twice() -> Option<Refusing> {
+    let refusing = Refusing::new();
+    let log = &refusing.scene.gateway.log;
+    let failed = Instant::now();
+    assert_eq!(refusing.tries_after_a_session(), 1);
+    let line = log.wait_for(" is down: ");
+    assert!(line.contains(&format!("{FIRST} is down: ")) && line.contains("; next try in 1s"), "{line}");
+    let tries = refusing.tries_after_a_session();
+    if failed.elapsed() > Duration::from_secs(1) {
+        return None;
+    }
+    assert_eq!(tries, 1, "it is held");
+    thread::sleep(Duration::from_millis(1050));
+    let failed = Instant::now();
+    assert_eq!(refusing.tries_after_a_session(), 2);
+    // for two seconds now
+    thread::sleep(Duration::from_millis(1100));
+    let tries = refusing.tries_after_a_session();
+    if failed.elapsed() > Duration::from_secs(2) {
+        return None;
+    }
+    assert_eq!(tries, 2, "it is held for longer");
+    Some(refusing)
 }
 
 #[test]
@@ -283,14 +316,13 @@ fn a_connection_that_died_while_sniffing_is_dialled_again_and_nobody_is_blamed()
     each_row(
         &ways,
         |(name, ..)| (*name).to_owned(),
-        |(_, dies, after)| {
+        |(_, how, after)| {
             first.forget();
             scene.upstream.forget();
             let mut client = scene.connect(V4, 443);
             let up = first.accept();
             thread::sleep(*after);
-            dies(up);
-            thread::sleep(ARRIVES);
+            dies(&scene, up, *how);
             client.send(Kind::Tls.says());
             let client = serves(&first, client);
             scene.gateway.session_of(&client).expect("end=done upstream=10.2.0.4:3128");
@@ -307,8 +339,7 @@ fn the_only_proxy_is_dialled_again_when_the_connection_died_while_sniffing() {
         let mut client = scene.connect(V4, 443);
         let up = scene.upstream.accept();
         thread::sleep(Duration::from_millis(after));
-        drop(up);
-        thread::sleep(ARRIVES);
+        dies(&scene, up, drop);
         client.send(Kind::Tls.says());
         let client = serves(&scene.upstream, client);
         scene.gateway.session_of(&client).expect("end=done");

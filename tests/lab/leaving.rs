@@ -9,14 +9,15 @@ use crate::support::scene::Scene;
 use crate::support::topology::V4;
 use crate::support::upstream::OPEN;
 use crate::support::wire::{Ending, Wire};
-use crate::support::{AT_ONCE, each_row, eventually};
+use crate::support::{PATIENCE, each_row, eventually};
 
-const SLOW: &str = "-sniff-timeout 20s -dial-timeout 20s";
+/// Long enough for whoever waits no longer than for a step of a test.
+const SLOW: &str = "-sniff-timeout 60s -dial-timeout 60s";
 
 /// Checks that a session that was left is over at once and has let go of everything.
 fn expect_left(scene: &Scene, address: &str, up: Option<Wire>) {
     if let Some(mut up) = up {
-        assert_ne!(up.ending_within(AT_ONCE), Ending::Open, "the upstream's leg stays open");
+        assert_ne!(up.ending_within(PATIENCE), Ending::Open, "the upstream's leg stays open");
     }
     scene.gateway.session_from(address).expect("end=left by=client up=0 down=0");
 }
@@ -123,7 +124,7 @@ fn a_fin_right_behind_the_last_byte_is_a_half_close() {
     let scene = Scene::new(SLOW);
     for kind in Kind::ALL {
         let (mut client, mut up) = kind.ask(&scene);
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(50));
         client.fin();
         // long after the FIN, the upstream takes its time
         up.expect_silence(Duration::from_millis(1500));

@@ -14,19 +14,21 @@ use crate::support::scene::Scene;
 use crate::support::topology::{PORT, UPSTREAM, V4, V6};
 use crate::support::upstream::OPEN;
 use crate::support::wire::{Ending, Wire};
-use crate::support::{AT_ONCE, each_row, eventually};
+use crate::support::{PATIENCE, each_row, eventually};
 
 /// What the log says when no more clients are let in, and when they are again.
 const PAUSES: &str = "further clients wait";
 const RESUMES: &str = "accepting again";
 
-/// Opens the tunnels of clients that are waiting, until no more of them get through.
-fn open_waiting(scene: &Scene) -> Vec<Wire> {
+/// Opens the tunnels of clients that are waiting, of whom there is one at least, until no more come through for so long.
+fn open_waiting(scene: &Scene, quiet: Duration) -> Vec<Wire> {
     let mut open = Vec::new();
-    while let Some(mut up) = scene.upstream.accept_within(Duration::from_millis(700)) {
+    let mut patience = PATIENCE;
+    while let Some(mut up) = scene.upstream.accept_within(patience) {
         up.expect_connect("203.0.113.9:443");
         up.reply([OPEN, b"hi"].concat());
         open.push(up);
+        patience = quiet;
     }
     open
 }
@@ -36,7 +38,9 @@ fn open_waiting(scene: &Scene) -> Vec<Wire> {
 fn serves_three_hundred_clients(scene: &Scene) -> usize {
     let start = scene.gateway.descriptors();
     let mut clients: Vec<Wire> = (0..300).map(|_| scene.connect(V4, 443)).collect();
-    let mut open = open_waiting(scene);
+    scene.gateway.log.wait_for(PAUSES);
+    // all that there is room for: those that come later would not be counted
+    let mut open = open_waiting(scene, Duration::from_millis(2500));
     let room = open.len();
     assert!(room < 300, "there was room for all");
 
@@ -52,11 +56,15 @@ fn serves_three_hundred_clients(scene: &Scene) -> usize {
     open[0].send("still");
     let mut served = 0;
     let mut rounds = 0;
-    while served < 300 {
+    loop {
         served += open.len();
         rounds += 1;
-        assert!(rounds < 20 && !open.is_empty(), "served {served} of 300");
-        open = open_waiting_after(scene, open);
+        open.into_iter().for_each(Wire::reset);
+        if served >= 300 {
+            break;
+        }
+        open = open_waiting(scene, Duration::from_millis(500));
+        assert!(!open.is_empty(), "served {served} of 300");
     }
     assert_eq!(served, 300);
     for client in &mut clients {
@@ -65,17 +73,9 @@ fn serves_three_hundred_clients(scene: &Scene) -> usize {
     drop(clients);
     scene.gateway.settles_at(start);
     let paused = scene.gateway.log.lines().iter().filter(|line| line.contains(PAUSES)).count();
-    assert!(paused <= rounds, "{paused} lines with {PAUSES:?} for {rounds} pauses");
+    assert!(paused <= 2 * rounds, "{paused} lines with {PAUSES:?} for {rounds} pauses");
     scene.gateway.log.wait_for(RESUMES);
     room
-}
-
-/// Ends these sessions and opens those that come in their place.
-fn open_waiting_after(scene: &Scene, open: Vec<Wire>) -> Vec<Wire> {
-    for up in open {
-        up.reset();
-    }
-    open_waiting(scene)
 }
 
 #[test]
@@ -110,7 +110,12 @@ fn out_of_ports_is_told_and_service_comes_back() {
         assert!(open.len() <= 20, "{} connections from 20 ports", open.len());
         let mut client = Kind::Http.speak(&scene);
         // an answer without a CONNECT is ours
-        match scene.upstream.accept_within(Duration::from_millis(300)) {
+        let up = eventually(|| match scene.upstream.accept_within(Duration::from_millis(5)) {
+            Some(up) => Ok(Some(up)),
+            None if client.has_news(Duration::ZERO) => Ok(None),
+            None => Err("neither a connection nor an answer".to_owned()),
+        });
+        match up {
             Some(mut up) => {
                 up.expect_connect("www.bench.example:80");
                 up.reply(OPEN);
@@ -176,6 +181,7 @@ fn wild_bytes_from_either_side_disturb_nobody_else() {
         answer.splice(at..at, random.bytes(mess));
         let _ = leg.try_send(&answer);
         leg.fin();
+        scene.upstream.hangs_up_on(&wild);
         let (_, end) = wild.receive_all();
         assert_ne!(end, Ending::Open);
         seen.push(wild.address());
@@ -207,7 +213,10 @@ fn two_hundred_mixed_sessions_give_everything_back() {
         match how {
             0 => up.reply("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
             1 => client.reset(),
-            2 => up.reset(),
+            2 => {
+                up.reset();
+                scene.upstream.hangs_up_on(&client);
+            }
             _ => {
                 up.reply(OPEN);
                 up.expect(kind.says());
@@ -267,17 +276,15 @@ fn every_session_reports_exactly_once() {
 
 // ---- signals
 
-fn expect_exit(gateway: &mut Daemon, within: Duration) -> Duration {
-    let start = Instant::now();
+fn expect_exit(gateway: &mut Daemon, within: Duration) {
     let status = gateway.ends_within(within).expect("it still runs");
     assert_eq!(status.code(), Some(0), "{status}");
-    start.elapsed()
 }
 
 #[test]
 fn a_signal_lets_open_transfers_finish_and_cuts_idle_ones() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut scene = Scene::new("-drain-timeout 3s");
+        let mut scene = Scene::new("-drain-timeout 6s");
         let (mut busy, mut busy_up) = scene.tunnel();
         let (mut idle, mut idle_up) = scene.tunnel();
         scene.gateway.signal(signal);
@@ -295,11 +302,11 @@ fn a_signal_lets_open_transfers_finish_and_cuts_idle_ones() {
         busy_up.expect_end(Ending::Fin);
         scene.gateway.session_of(&busy).expect("end=done");
         idle.expect_silence(Duration::from_millis(500));
-        expect_exit(&mut scene.gateway, Duration::from_secs(6));
+        expect_exit(&mut scene.gateway, Duration::from_secs(20));
         let took = since.elapsed();
-        assert!(took > Duration::from_millis(2500), "{signal}: it did not wait: {took:?}");
-        assert_ne!(idle.ending_within(AT_ONCE), Ending::Open);
-        assert_ne!(idle_up.ending_within(AT_ONCE), Ending::Open);
+        assert!(took > Duration::from_millis(5500), "{signal}: it did not wait: {took:?}");
+        assert_ne!(idle.ending_within(PATIENCE), Ending::Open);
+        assert_ne!(idle_up.ending_within(PATIENCE), Ending::Open);
         let line = scene.gateway.session_of(&idle);
         line.expect("end=drained by=us stage=relay");
         assert_eq!(line.level(), "INFO");
@@ -308,31 +315,29 @@ fn a_signal_lets_open_transfers_finish_and_cuts_idle_ones() {
 
 #[test]
 fn the_drain_ends_with_the_last_session() {
-    let mut scene = Scene::new("-drain-timeout 20s");
+    let mut scene = Scene::new("-drain-timeout 60s");
     let (client, up) = scene.tunnel();
     scene.gateway.signal(Signal::SIGTERM);
-    thread::sleep(Duration::from_millis(300));
+    scene.gateway.log.wait_for("stopping");
     drop((client, up));
-    let took = expect_exit(&mut scene.gateway, Duration::from_secs(5));
-    assert!(took < Duration::from_secs(2), "it waited {took:?} for nobody");
+    expect_exit(&mut scene.gateway, Duration::from_secs(20));
 }
 
 #[test]
 fn without_sessions_a_signal_ends_it_at_once() {
-    let mut scene = Scene::new("-drain-timeout 20s");
+    let mut scene = Scene::new("-drain-timeout 60s");
     scene.gateway.signal(Signal::SIGTERM);
-    let took = expect_exit(&mut scene.gateway, Duration::from_secs(5));
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    expect_exit(&mut scene.gateway, Duration::from_secs(20));
 }
 
 #[test]
 fn sessions_that_are_not_open_yet_are_drained_too() {
-    let mut scene = Scene::new("-sniff-timeout 20s -drain-timeout 1s");
+    let mut scene = Scene::new("-sniff-timeout 60s -drain-timeout 1s");
     let sniffing = scene.connect(V4, 443);
     let _leg = scene.upstream.accept();
     let (waiting, _up) = Kind::Tls.ask(&scene);
     scene.gateway.signal(Signal::SIGTERM);
-    expect_exit(&mut scene.gateway, Duration::from_secs(4));
+    expect_exit(&mut scene.gateway, Duration::from_secs(20));
     for client in [sniffing, waiting] {
         scene.gateway.session_of(&client).expect("end=drained by=us");
     }
@@ -343,13 +348,13 @@ fn a_second_signal_ends_it_at_once() {
     for (first, second) in
         [(Signal::SIGTERM, Signal::SIGTERM), (Signal::SIGINT, Signal::SIGINT), (Signal::SIGTERM, Signal::SIGINT)]
     {
-        let mut scene = Scene::new("-drain-timeout 20s");
+        let mut scene = Scene::new("-drain-timeout 60s");
         let (mut client, _up) = scene.tunnel();
         scene.gateway.signal(first);
-        thread::sleep(Duration::from_millis(300));
+        scene.gateway.log.wait_for("stopping");
         client.expect_silence(Duration::from_millis(1));
         scene.gateway.signal(second);
-        let ended = scene.gateway.ends_within(Duration::from_secs(2));
+        let ended = scene.gateway.ends_within(Duration::from_secs(20));
         assert!(ended.is_some(), "{first}, {second}: it still drains");
     }
 }
@@ -358,7 +363,7 @@ fn a_second_signal_ends_it_at_once() {
 fn a_port_in_use_is_named_and_ends_it() {
     let scene = Scene::new("");
     let mut second = Launch::new(&format!("-upstream-proxy {UPSTREAM}")).start_unheard(&scene.net.gateway);
-    let status = second.ends_within(Duration::from_secs(5)).expect("two on one port");
+    let status = second.ends_within(PATIENCE).expect("two on one port");
     assert_eq!(status.code(), Some(1));
     second.log.wait_for(&PORT.to_string());
     let (mut client, mut up) = scene.tunnel();

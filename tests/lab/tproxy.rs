@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::daemon::Launch;
-use crate::support::each_row;
 use crate::support::scene::{SERVER_FIRST, Scene};
 use crate::support::topology::{PORT, Topology, UPSTREAM, V4, V6};
 use crate::support::upstream::{OPEN, Upstream};
 use crate::support::wire::Ending;
+use crate::support::{PATIENCE, each_row};
 
 const UNIT: &str = include_str!("../../deploy/systemd/handyproxy@.service");
 /// What both families mark for local delivery.
@@ -111,7 +111,7 @@ fn a_direct_connection_is_reset_and_makes_no_connect() {
 
 #[test]
 fn an_own_dial_that_comes_back_ends_as_a_loop() {
-    let scene = scene(launch("-dial-timeout 5s"));
+    let scene = scene(launch("-dial-timeout 60s"));
     // what this machine sends to the upstream turns back and comes in
     let to = "-p tcp -d 10.2.0.2 --dport 3128";
     scene.net.gateway.run(&format!("iptables -t mangle -A OUTPUT {to} -j MARK --set-xmark {MARK}"));
@@ -120,11 +120,10 @@ fn an_own_dial_that_comes_back_ends_as_a_loop() {
         .gateway
         .run(&format!("iptables -t mangle -A PREROUTING -i lo {to} -j TPROXY --on-port {PORT} --tproxy-mark {MARK}"));
     if let Ok(mut client) = scene.net.client.try_connect(SocketAddr::new(V4, 443)) {
-        assert_ne!(client.ending_within(Duration::from_secs(3)), Ending::Open, "a loop holds the client");
+        assert_ne!(client.ending_within(PATIENCE), Ending::Open, "a loop holds the client");
     }
     scene.upstream.expect_no_connection(Duration::from_millis(200));
-    let sessions = scene.gateway.log.sessions();
-    assert!(sessions.iter().any(|line| line.get("end") == Some("loop")), "{sessions:?}");
+    scene.gateway.log.take_session("a loop", |line| line.get("end") == Some("loop"));
 }
 
 #[test]
@@ -132,7 +131,7 @@ fn without_the_capability_it_does_not_start_and_says_why() {
     let net = Topology::new();
     let wrapper = "setpriv --bounding-set=-net_admin,-net_raw";
     let mut gateway = launch("").wrapped(wrapper).start_unheard(&net.gateway);
-    let status = gateway.ends_within(Duration::from_secs(5)).expect("it is not allowed");
+    let status = gateway.ends_within(PATIENCE).expect("it is not allowed");
     assert_eq!(status.code(), Some(1));
     let line = gateway.log.wait_for("capture = \"tproxy\" is not allowed");
     assert!(line.contains(&format!("listen on port {PORT}: ")) && line.contains("CAP_NET_ADMIN"), "{line}");

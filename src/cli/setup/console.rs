@@ -83,8 +83,9 @@ impl Console {
     /// Nobody answers any more.
     pub(super) fn ask_hidden(&mut self, question: &str) -> Result<String, String> {
         loop {
-            prompt(&format!("{question} (not shown): "));
+            // before it is asked: whoever answers at once must not be shown either
             let hidden = terminal::hide();
+            prompt(&format!("{question} (not shown): "));
             let line = self.line(None);
             drop(hidden);
             self.say("");

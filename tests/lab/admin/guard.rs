@@ -64,7 +64,7 @@ fn over_tcp_sessions_are_seen_and_not_cut() {
 
 #[test]
 fn nobody_reaches_it_through_handyproxy_itself() {
-    let scene = Scene::new("-sniff-timeout 1s -admin 0.0.0.0:9843 -admin-remote");
+    let scene = Scene::new("-sniff-timeout 5s -admin 0.0.0.0:9843 -admin-remote");
     // rules may be as wrong as they like
     let rule = format!("-i lan -p tcp --dport 9843 -j REDIRECT --to-ports {PORT}");
     scene.net.gateway.run(&format!("iptables -t nat -I PREROUTING {rule}"));
@@ -90,7 +90,7 @@ fn an_upstream_on_this_machine_is_not_asked_for_it() {
     let net = Topology::new();
     net.redirect();
     let upstream = net.gateway.listen("127.0.0.1:3128");
-    let flags = format!("-upstream-proxy 127.0.0.1:3128 -sniff-timeout 1s -admin {AT}");
+    let flags = format!("-upstream-proxy 127.0.0.1:3128 -sniff-timeout 5s -admin {AT}");
     let gateway = Launch::new(&flags).start(&net.gateway);
     for says in [Kind::Http.says(), Kind::Unknown.says()] {
         let mut client = net.client.connect("203.0.113.9:9843".parse().expect("an address"));
@@ -109,7 +109,7 @@ fn nor_is_one_that_could_take_over() {
     let net = Topology::new();
     net.redirect();
     let (far, here) = (net.upstream.listen(UPSTREAM), net.gateway.listen("127.0.0.1:3128"));
-    let flags = format!("-upstream-proxy {UPSTREAM},127.0.0.1:3128 -sniff-timeout 1s -admin {AT}");
+    let flags = format!("-upstream-proxy {UPSTREAM},127.0.0.1:3128 -sniff-timeout 5s -admin {AT}");
     let gateway = Launch::new(&flags).start(&net.gateway);
     let mut client = net.client.connect("203.0.113.9:9843".parse().expect("an address"));
     client.send(Kind::Http.says());

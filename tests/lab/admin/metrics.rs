@@ -4,16 +4,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::eventually;
 use crate::support::folder::Folder;
 use crate::support::kind::Kind;
 use crate::support::scene::Scene;
 use crate::support::topology::{PORT, Topology, V4};
 use crate::support::upstream::OPEN;
 use crate::support::wire::{Ending, Wire, carry};
+use crate::support::{eventually, in_time};
 
 use super::desk::{AT, Metrics, Stage, over_tcp, over_unix};
 
@@ -36,7 +37,7 @@ fn adds_up(metrics: &Metrics) {
 
 #[test]
 fn every_kind_of_session_is_counted_where_it_belongs() {
-    let stage = Stage::new("-sniff-timeout 5s -dial-timeout 1s");
+    let stage = Stage::new("-sniff-timeout 5s -dial-timeout 3s");
     let scene = &stage.scene;
     let mut bytes = [0.0; 2];
     let mut ended = |address: String, wanted: &str| {
@@ -126,10 +127,16 @@ fn every_kind_of_session_is_counted_where_it_belongs() {
     let relayed = |metrics: &Metrics| {
         ["up", "down"].map(|way| metrics.value(&format!("handyproxy_relayed_bytes_total{{direction=\"{way}\"}}")))
     };
-    assert_eq!(relayed(&metrics), bytes.map(|sum| sum + 1.0));
-    // bytes of one that is open count as they go
+    // bytes of one that is open count as they go; they may arrive before they are counted
+    let eventually_are = |wanted: [f64; 2]| {
+        eventually(|| {
+            let seen = relayed(&stage.metrics());
+            if seen == wanted { Ok(()) } else { Err(format!("{seen:?} bytes and not {wanted:?}")) }
+        });
+    };
+    eventually_are(bytes.map(|sum| sum + 1.0));
     carry(&mut open, &mut open_up, 3000);
-    assert_eq!(relayed(&stage.metrics())[0], bytes[0] + 3001.0);
+    eventually_are([bytes[0] + 3001.0, bytes[1] + 1.0]);
     finish(open, open_up);
     eventually(|| {
         let metrics = stage.metrics();
@@ -148,7 +155,7 @@ fn a_dial_that_waits_for_a_name_is_not_the_upstreams_time() {
     let other = net.proxy(4);
     let stage = Stage::configured(net, text);
     let mut client = stage.scene.connect(V4, 443);
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    std::thread::sleep(Duration::from_millis(2000));
     client.send(Kind::Tls.says());
     let mut up = other.accept_asked();
     up.expect_connect("www.bench.example:443");
@@ -157,9 +164,9 @@ fn a_dial_that_waits_for_a_name_is_not_the_upstreams_time() {
     stage.scene.gateway.session_from(&finish(client, up)).expect("end=done via=other");
     let metrics = stage.metrics();
     let seconds = |family: &str| metrics.value(&format!("handyproxy_{family}_seconds_sum{{upstream=\"other\"}}"));
-    assert!(seconds("dial") < 0.5, "{}", metrics.text);
-    assert!(seconds("setup") >= 0.7, "{}", metrics.text);
-    assert!(metrics.value("handyproxy_sniff_seconds_sum") >= 0.7);
+    assert!(seconds("dial") < 1.5, "{}", metrics.text);
+    assert!(seconds("setup") >= 2.0, "{}", metrics.text);
+    assert!(metrics.value("handyproxy_sniff_seconds_sum") >= 2.0);
 }
 
 #[test]
@@ -345,7 +352,8 @@ fn prometheus_scrapes_it() {
     });
     let _prometheus = Prometheus(started.expect("prometheus is installed, tests/run sees to it"));
     let at = "127.0.0.1:9090";
-    eventually(|| match scene.net.gateway.try_connect(at.parse().expect("an address")) {
+    let patience = Duration::from_secs(60);
+    in_time(patience, || match scene.net.gateway.try_connect(at.parse().expect("an address")) {
         Ok(_) => Ok(()),
         Err(why) => Err(why.to_string()),
     });
@@ -358,7 +366,7 @@ fn prometheus_scrapes_it() {
         value.ok_or(format!("{query}: {}", answer.body))
     };
     let eventually_is = |text: &str, wanted: &str| {
-        eventually(|| {
+        in_time(patience, || {
             query(text).and_then(|value| if value == wanted { Ok(()) } else { Err(format!("{text} {value}")) })
         });
     };

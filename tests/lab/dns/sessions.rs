@@ -70,7 +70,7 @@ fn nobody_waits_for_first_bytes_where_the_name_is_known() {
 
 #[test]
 fn an_address_that_stands_for_nothing_is_sniffed_or_refused() {
-    let (scene, _) = scene("-sniff-timeout 300ms");
+    let (scene, _) = scene("-sniff-timeout 5s");
     let lost = ip("198.18.7.7");
     let mut client = scene.connect(lost, 443);
     client.send(Hello::to(b"www.bench.example").bytes());

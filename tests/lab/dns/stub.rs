@@ -98,6 +98,17 @@ impl Stub {
         Told::from(&self.receive().unwrap_or_else(|| panic!("no answer to {}", bytes.escape_ascii())))
     }
 
+    /// Asks, and asks again where nothing comes for a second, as resolvers do: where many datagrams are under way, one
+    /// may be lost.
+    pub(super) fn ask_again(&self, name: &str, kind: &str) -> Told {
+        self.patience(Duration::from_secs(1));
+        let answer = (0..10).find_map(|_| {
+            self.send(&question(name, self::kind(kind)));
+            self.receive()
+        });
+        Told::from(&answer.unwrap_or_else(|| panic!("no answer about {name}")))
+    }
+
     /// Only sends.
     pub(super) fn send(&self, bytes: &[u8]) {
         self.socket.send(bytes).expect("a way there");

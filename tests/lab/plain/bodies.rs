@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{GET, GET_LINE, OK, answer, ask, exchange, relay};
-use crate::support::each_row;
 use crate::support::random::Random;
 use crate::support::wire::Ending;
+use crate::support::{PATIENCE, each_row};
 
 const POST_LINE: &str = "POST http://www.bench.example/ HTTP/1.1";
 
@@ -206,7 +206,7 @@ fn an_answer_may_come_before_its_request_is_whole() {
     client.expect_status(413).expect("connection", Some("close"));
     client.expect("big");
     drop(up);
-    assert_ne!(client.ending_within(Duration::from_secs(5)), Ending::Open);
+    assert_ne!(client.ending_within(PATIENCE), Ending::Open);
     scene.gateway.session_of(&client).expect("status=413");
     // the rest goes on if the proxy wants it
     let (mut client, mut up) = ask(&scene, [post("Content-Length: 2000\r\n").as_bytes(), &[b'x'; 1000]].concat());

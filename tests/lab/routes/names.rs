@@ -1,12 +1,13 @@
 //! Targets that a client must not have for the asking: private addresses, and names that are not the origin's.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Says, carries, opens};
 use crate::support::daemon::Launch;
 use crate::support::each_row;
 use crate::support::folder::Folder;
+use crate::support::pace::Pace;
 use crate::support::scene::Scene;
 use crate::support::topology::{Topology, UPSTREAM, V4};
 
@@ -157,7 +158,7 @@ fn a_name_counts_only_if_it_is_the_origins() {
         &rows,
         |row| row.0.to_owned(),
         |(name, upstream, target, via, verified)| {
-            let start = Instant::now();
+            let start = Pace::start();
             let mut client = scene.connect(V4, 443);
             client.send(Says::Hello(name).bytes());
             let address = client.address();

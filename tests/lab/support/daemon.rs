@@ -202,9 +202,9 @@ impl Daemon {
         });
     }
 
-    /// Its resident memory in KiB.
+    /// Its resident memory in KiB, without the pages of its program: which of those are there says nothing of what it holds.
     pub fn rss_kib(&self) -> u64 {
-        self.kib("VmRSS:")
+        self.kib("RssAnon:")
     }
 
     /// The most resident memory that it ever had, in KiB.

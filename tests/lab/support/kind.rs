@@ -1,10 +1,11 @@
 //! Clients by what handyproxy can know of them, and how each kind is told of a failure.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::AT_ONCE;
 use super::hello::Hello;
+use super::pace::Pace;
 use super::scene::Scene;
 use super::topology::V4;
 use super::wire::{Ending, Wire};
@@ -76,7 +77,7 @@ pub const UNRECOGNIZED_NAME: u8 = 112;
 impl Told {
     /// Checks what this kind of client gets, all of it and how it ends. Returns the HTTP client's page.
     pub fn check(self, kind: Kind, client: &mut Wire) -> String {
-        let start = Instant::now();
+        let start = Pace::start();
         let (bytes, end) = client.receive_all();
         let took = start.elapsed();
         assert!(took < AT_ONCE, "{kind:?}: told after {took:?}");

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use super::PATIENCE;
 use super::netns::Netns;
 use super::wire::{Wire, readable};
+use super::{PATIENCE, eventually};
 
 /// The shortest good answer to a CONNECT.
 pub const OPEN: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
@@ -69,6 +69,15 @@ impl Upstream {
         while let Some(wire) = self.accept_within(Duration::from_millis(50)) {
             assert!(!wire.has_bytes(), "upstream: something was said to it");
         }
+    }
+
+    /// Hangs up on whatever else is dialled for a client, until that hears of it: a connection that was half a second old
+    /// when it was asked, and then ends, is dialled once more, and a busy machine makes it that old.
+    pub fn hangs_up_on(&self, client: &Wire) {
+        eventually(|| {
+            self.forget();
+            if client.has_news(Duration::ZERO) { Ok(()) } else { Err("the client hears nothing".to_owned()) }
+        });
     }
 
     /// Sees no connection for so long.

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::netns::Netns;
+use super::pace::Pace;
 use super::random::Random;
 use super::{AT_ONCE, PATIENCE};
 
@@ -100,13 +101,13 @@ impl Wire {
         }
     }
 
-    /// Receives `count` bytes, or fewer if the peer ends first.
+    /// Receives `count` bytes, or fewer if the peer ends first or nothing more comes. Each of them has its deadline: many
+    /// bytes may take a while on a busy machine.
     pub fn receive(&mut self, count: usize) -> Vec<u8> {
         let mut got = vec![0; count];
         let mut filled = 0;
-        let start = Instant::now();
         while filled < count {
-            match self.read(&mut got[filled..], start + PATIENCE) {
+            match self.read(&mut got[filled..], Instant::now() + PATIENCE) {
                 Ok(0) | Err(_) => break,
                 Ok(n) => filled += n,
             }
@@ -170,7 +171,7 @@ impl Wire {
     /// Sees this end at once.
     pub fn expect_end(&mut self, end: Ending) {
         let who = self.who;
-        let start = Instant::now();
+        let start = Pace::start();
         let got = self.ending_within(PATIENCE);
         let took = start.elapsed();
         assert_eq!(got, end, "{who}: how it ended, after {took:?}");
