@@ -131,7 +131,7 @@ async fn is_reset(mut stream: TcpStream) -> bool {
 async fn is_reset_after_its_end(mut stream: TcpStream) -> bool {
     assert_eq!(read_all(&mut stream).await, b"");
     let error = stream.ready(tokio::io::Interest::ERROR);
-    tokio::time::timeout(Duration::from_secs(10), error).await.is_ok()
+    tokio::time::timeout(Duration::from_secs(30), error).await.is_ok()
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn what_was_sent_before_an_end_arrives_although_a_reset_follows() {
         // more than the reader's socket takes at once, so that some of it is still with us when the reset comes
         socket2::SockRef::from(&second).set_recv_buffer_size(65536).expect("a size");
         let sent = pattern(600_000, 11);
-        tokio::time::timeout(Duration::from_secs(5), first.write_all(&sent)).await.expect("room").expect("open");
+        tokio::time::timeout(Duration::from_secs(30), first.write_all(&sent)).await.expect("room").expect("open");
         first.shutdown().await.expect("open");
         while crate::sys::queues::unacked(&first) > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -247,7 +247,7 @@ async fn urgent_data_stays_in_its_place_and_stops_nothing() {
         assert_eq!(client.try_write(&wanted[before + 1..]).expect("room"), after);
         std::thread::sleep(Duration::from_millis(30));
         let mut got = vec![0; wanted.len()];
-        let reading = tokio::time::timeout(Duration::from_secs(10), upstream.read_exact(&mut got)).await;
+        let reading = tokio::time::timeout(Duration::from_secs(30), upstream.read_exact(&mut got)).await;
         reading.expect("it does not stop at the mark").expect("open");
         assert!(got == wanted, "bytes differ for {before} {after}");
         client.shutdown().await.expect("open");
@@ -259,15 +259,15 @@ async fn urgent_data_stays_in_its_place_and_stops_nothing() {
 
 #[tokio::test]
 async fn the_half_closed_clock_starts_at_the_end_of_a_side() {
-    let limits = Limits { idle: Some(Duration::from_secs(4)), half_closed: Some(Duration::from_millis(1200)) };
+    let limits = Limits { idle: Some(Duration::from_secs(60)), half_closed: Some(Duration::from_millis(1200)) };
     let (mut client, mut upstream, mut relay) = tunnel().await;
     let relaying = tokio::spawn(async move { relay.run(limits, &mut flow()).await });
     tokio::time::sleep(Duration::from_millis(1500)).await;
+    let ended = std::time::Instant::now();
     client.shutdown().await.expect("open");
     assert_eq!(read_all(&mut upstream).await, b"");
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    assert!(!relaying.is_finished(), "it counted the silence before the end");
     assert_eq!(relaying.await.expect("no panic"), Close::new(End::HalfClosed, By::Us));
+    assert!(ended.elapsed() >= Duration::from_millis(1200), "it counted the silence before the end");
 }
 
 #[tokio::test]
@@ -279,12 +279,12 @@ async fn a_tunnel_that_is_dropped_resets_both() {
 
 #[tokio::test]
 async fn what_is_quiet_too_long_ends_and_what_moves_does_not() {
-    let limits = Limits { idle: Some(Duration::from_millis(400)), half_closed: Some(Duration::from_millis(100)) };
+    let limits = Limits { idle: Some(Duration::from_secs(2)), half_closed: Some(Duration::from_millis(100)) };
     let (mut client, mut upstream, mut relay) = tunnel().await;
     let relaying = tokio::spawn(async move { relay.run(limits, &mut flow()).await });
     let mut byte = [0];
-    for _ in 0..8 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..12 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
         client.write_all(b"x").await.expect("not idle");
         upstream.read_exact(&mut byte).await.expect("not idle");
     }

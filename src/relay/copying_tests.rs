@@ -227,7 +227,7 @@ async fn what_was_sent_before_an_end_arrives_although_a_reset_follows() {
         // more than the reader's socket takes at once, so that some of it is still with us when the reset comes
         socket2::SockRef::from(second.tcp()).set_recv_buffer_size(65536).expect("a size");
         let sent = pattern(600_000, 11);
-        tokio::time::timeout(Duration::from_secs(5), first.write_all(&sent)).await.expect("room").expect("open");
+        tokio::time::timeout(Duration::from_secs(30), first.write_all(&sent)).await.expect("room").expect("open");
         first.shutdown().await.expect("open");
         while crate::sys::queues::unacked(first.tcp()) > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -286,8 +286,13 @@ async fn a_side_that_reads_nothing_stops_the_other_and_little_is_held() {
         // a close that leaves something unread would tear what was sent
         let ending = tokio::spawn(async move { read_all(&mut ends).await });
         let mut flow = flow();
-        let running = relay.run(NO_LIMITS, &mut flow);
-        assert!(tokio::time::timeout(Duration::from_millis(700), running).await.is_err(), "it does not end");
+        // until nothing more is taken, which is later on a busy machine
+        let mut taken = u64::MAX;
+        while taken != flow.up + flow.down || taken == 0 {
+            taken = flow.up + flow.down;
+            let running = relay.run(NO_LIMITS, &mut flow);
+            assert!(tokio::time::timeout(Duration::from_millis(700), running).await.is_err(), "it does not end");
+        }
         assert!(!sending.is_finished(), "{kind:?}: everything was taken");
         let lane = if client_reads { &relay.pair.down } else { &relay.pair.up };
         assert!(lane.held.capacity() <= CHUNK, "{kind:?} holds {}", lane.held.capacity());
@@ -325,13 +330,13 @@ async fn a_tunnel_that_is_dropped_resets_both() {
 
 #[tokio::test]
 async fn what_is_quiet_too_long_ends_and_what_moves_does_not() {
-    let limits = Limits { idle: Some(Duration::from_millis(400)), half_closed: Some(Duration::from_millis(100)) };
+    let limits = Limits { idle: Some(Duration::from_secs(2)), half_closed: Some(Duration::from_millis(100)) };
     for kind in BOTH {
         let (mut client, mut upstream, relay) = tunnel(kind).await;
         let quiet = relaying(relay, limits);
         let mut byte = [0];
-        for _ in 0..8 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        for _ in 0..12 {
+            tokio::time::sleep(Duration::from_millis(250)).await;
             client.write_all(b"x").await.expect("not idle");
             upstream.read_exact(&mut byte).await.expect("not idle");
         }

@@ -201,7 +201,7 @@ mod tests {
         // the connection may take a moment to be accepted
         while tokio::time::timeout(limit, finger.feel()).await.is_ok() {}
         go_on.send(()).expect("it waits");
-        assert_eq!(tokio::time::timeout(Duration::from_secs(5), finger.feel()).await, Ok(true));
+        assert_eq!(tokio::time::timeout(Duration::from_secs(30), finger.feel()).await, Ok(true));
         drop(stop);
         hanging.join().expect("it has ended");
         assert!(!finger.feel().await);

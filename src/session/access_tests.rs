@@ -290,7 +290,7 @@ fn a_writer_that_hangs_holds_neither_sessions_nor_the_end_up() {
     assert!(bytes <= ROOM && lost > 0, "{bytes} bytes wait, {lost} lines are lost");
     let start = Instant::now();
     access.close();
-    assert!((FAREWELL..FAREWELL + Duration::from_secs(2)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!((FAREWELL..FAREWELL * 10).contains(&start.elapsed()), "{:?}", start.elapsed());
     // somebody comes to read after all
     let mut text = String::new();
     std::fs::File::open(&pipe).expect("a pipe").read_to_string(&mut text).expect("text");

@@ -118,7 +118,7 @@ fn ending() -> Ending {
 
 impl Rig {
     fn next(&self) -> Told {
-        self.told.recv_timeout(Duration::from_secs(10)).expect("a record")
+        self.told.recv_timeout(Duration::from_secs(30)).expect("a record")
     }
 
     fn end(self) -> Vec<Told> {
@@ -301,7 +301,7 @@ fn a_large_read_is_handed_over_and_a_small_one_copied() {
 fn eventually(what: impl Fn() -> bool) {
     let start = Instant::now();
     while !what() {
-        assert!(start.elapsed() < Duration::from_secs(10), "it does not come about");
+        assert!(start.elapsed() < Duration::from_secs(30), "it does not come about");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -19,7 +19,7 @@ use super::handyproxy;
 use super::scratch::Scratch;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/hexlog");
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 fn golden(name: &str) -> Vec<u8> {
     fs::read(format!("{GOLDEN}/{name}")).expect("a golden file")
@@ -270,10 +270,10 @@ fn a_file_is_followed_while_it_grows_is_rotated_and_emptied() {
     let mut old = fs::OpenOptions::new().append(true).open(format!("{log}.1")).expect("our file");
     old.write_all(line("late").as_bytes()).expect("a disk");
     assert_eq!(following.line(), "late", "the old file is still written");
-    append(&line("new"));
-    assert_eq!(following.line(), "new");
+    append(&line("new, and longer"));
+    assert_eq!(following.line(), "new, and longer");
+    // shorter than it was, whether or not it is looked at in between
     fs::write(&log, "").expect("our file");
-    thread::sleep(Duration::from_millis(250));
     append(&line("anew"));
     assert_eq!(following.line(), "anew");
 }
@@ -318,7 +318,9 @@ impl Server {
                     }
                     times.push(Instant::now());
                     got.extend_from_slice(&buffer[..length]);
-                    stream.write_all(b"ANSWER\n").expect("a client that reads");
+                    // how much is read at once is chance
+                    let lines = buffer[..length].iter().filter(|byte| **byte == b'\n').count();
+                    stream.write_all(&b"ANSWER\n".repeat(lines)).expect("a client that reads");
                 }
                 let _ = stream.shutdown(Shutdown::Both);
                 let lasted = times.last().zip(times.first()).map(|(last, first)| last.duration_since(*first));
@@ -345,17 +347,21 @@ fn sessions_are_replayed_on_connections_of_their_own_with_their_timing() {
     let scratch = Scratch::new("cat");
     let log = scratch.write("log", TWO_SESSIONS);
     for (speed, least, most) in [("1", 900, 20_000), ("10", 80, 800)] {
-        let server = Server::start(2);
-        let (code, out, err) =
-            said(&mut cat(&["--replay", &format!("127.0.0.1:{}", server.port), "--speed", speed, &log]));
-        assert_eq!((code, out.len()), (Some(0), 0), "{err}");
-        assert!(err.contains("2 sessions") && err.contains("8 bytes sent, 28 answered; 0 failed"), "{err}");
-        let told = server.told(2);
-        let got: Vec<&str> = told.iter().map(|(got, _)| got.as_str()).collect();
-        assert_eq!(got, ["a\nb\n", "x\ny\n"]);
-        for (got, lasted) in told {
-            assert!((least..most).contains(&lasted.as_millis()), "{got:?} at {speed}: {lasted:?}");
-        }
+        let lasted = || {
+            let server = Server::start(2);
+            let (code, out, err) =
+                said(&mut cat(&["--replay", &format!("127.0.0.1:{}", server.port), "--speed", speed, &log]));
+            assert_eq!((code, out.len()), (Some(0), 0), "{err}");
+            assert!(err.contains("2 sessions") && err.contains("8 bytes sent, 28 answered; 0 failed"), "{err}");
+            let told = server.told(2);
+            let got: Vec<&str> = told.iter().map(|(got, _)| got.as_str()).collect();
+            assert_eq!(got, ["a\nb\n", "x\ny\n"]);
+            told.iter().map(|(_, lasted)| lasted.as_millis()).collect::<Vec<_>>()
+        };
+        // a busy machine holds up either side, but not each time
+        let mut tries = (0..8).map(|_| lasted());
+        let is_timely = |all: &Vec<u128>| all.iter().all(|lasted| (least..most).contains(lasted));
+        assert!(tries.any(|all| is_timely(&all)), "eight times too short or too long at {speed}");
     }
 }
 
@@ -366,20 +372,16 @@ fn a_replay_shows_what_it_is_told_to() {
     for (file, words, wanted) in [
         (&files[0], &["-i", "-a", "10.0.0.6:1"][..], "x\ny\n"),
         (&files[1], &["-i"], "one\ntwo\n"),
-        (&files[1], &["-o"], "ANSWER\n"),
+        (&files[1], &["-o"], "ANSWER\nANSWER\n"),
     ] {
         let server = Server::start(1);
         let target = format!("127.0.0.1:{}", server.port);
-        let started = Instant::now();
         let words = [&["--replay", &target, "--speed", "0", file], words].concat();
         let (code, out, err) = said(&mut cat(&words));
         assert_eq!(code, Some(0), "{err}");
         let out = String::from_utf8_lossy(&out).into_owned();
-        // how often the server reads is chance
-        let out = if out.starts_with("ANSWER") { out.replace("ANSWER\nANSWER\n", "ANSWER\n") } else { out };
         assert_eq!(out, wanted, "{words:?}");
         assert_eq!(server.told(1).len(), 1);
-        assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     }
 }
 

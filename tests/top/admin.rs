@@ -35,6 +35,8 @@ impl Admin {
     /// On a unix socket of this name.
     pub(super) fn unix(name: &str) -> Admin {
         let path = std::env::temp_dir().join(format!("hp-top-{name}-{}.sock", std::process::id()));
+        // a run that was interrupted may have left it
+        let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).expect("a temporary socket");
         let state = Arc::new(Mutex::new(usual()));
         let shared = Arc::clone(&state);
