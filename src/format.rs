@@ -74,6 +74,8 @@ pub enum Item {
     Torn(String),
     /// Something that cannot be read: where, and why. What is behind it may be read.
     Wrong(String),
+    /// The same, and nothing in it is as in such a file: with nothing else before it, this may be another kind of file.
+    Strange(String),
 }
 
 /// Something that happened in a session, read back.

@@ -75,7 +75,7 @@ pub enum Outcome {
 pub async fn exchange(client: Client, prefix: Vec<u8>, ended: bool, way: Way<'_>, flow: &mut Flow) -> Outcome {
     flow.reach(Stage::Relay);
     let Way { upstream, link, origin, by_name, accepts, limits, dial_timeout } = way;
-    client.said(&prefix);
+    client.began(&prefix, ended);
     let talk = Talk::new(client, link, Lane::new(prefix, ended), limits, flow);
     let site = Site { upstream, origin, by_name, accepts, dial_timeout };
     let mut exchange = Exchange { talk, site, ask: Vec::new(), fresh: false, spent: false, head: false };

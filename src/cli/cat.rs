@@ -25,7 +25,7 @@ use words::{Asked, Wishes};
 
 /// How often a file that is followed is looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// Mistakes of one file that are told one by one.
+/// Mistakes of one file that are told one by one; a file that begins with so many strange lines is none of ours.
 const TOLD: u64 = 10;
 
 /// Does what the words behind `cat` ask for. 0 fine, 1 something could not be read or replayed, 2 bad usage.
@@ -85,10 +85,10 @@ impl<W: Write> Cat<'_, W> {
             self.show.begin();
             match Source::open(name) {
                 Ok(source) => self.read(source, follow, &mut complaints)?,
-                Err(error) => complaints.unreadable(name, &error),
+                Err(error) => complaints.unreadable(source::called(name), &error),
             }
             self.show.flush()?;
-            well &= complaints.end(name);
+            well &= complaints.end(source::called(name));
         }
         Ok(well)
     }
@@ -98,6 +98,9 @@ impl<W: Write> Cat<'_, W> {
         loop {
             while let Some(item) = source.next() {
                 self.item(source.name(), item, complaints)?;
+                if complaints.is_foreign {
+                    return Ok(());
+                }
             }
             if source.is_stream() {
                 self.show.flush()?;
@@ -117,6 +120,8 @@ impl<W: Write> Cat<'_, W> {
             }
             match source.look() {
                 Ok(Some(items)) => {
+                    // it may grow into a log
+                    complaints.settle(source.name());
                     for item in items {
                         self.item(source.name(), item, complaints)?;
                     }
@@ -178,6 +183,11 @@ impl Sessions {
 struct Complaints {
     /// They were told, or will be, by others.
     silent: bool,
+    /// Strange lines at the beginning, until something else is seen.
+    doubts: Vec<String>,
+    is_known: bool,
+    /// The file is none of ours: there is nothing to read in it.
+    is_foreign: bool,
     wrong: u64,
     unreadable: bool,
 }
@@ -190,18 +200,46 @@ impl Complaints {
     /// An entry; the rest is for stderr.
     fn sift(&mut self, name: &str, item: Item) -> Option<Entry> {
         match item {
+            Item::Strange(why) if !self.is_known => {
+                self.doubts.push(why);
+                if self.doubts.len() as u64 == TOLD {
+                    self.foreign(name);
+                }
+                return None;
+            }
+            // the end of a line that is none of ours says nothing
+            Item::Torn(_) if !self.doubts.is_empty() => return None,
+            _ => self.settle(name),
+        }
+        match item {
             Item::Entry(entry) => return Some(entry),
             // the file's own words
             Item::Missing(note) => self.tell(name, &shown(note.as_bytes())),
             Item::Torn(note) => self.tell(name, &note),
-            Item::Wrong(why) => {
-                self.wrong += 1;
-                if self.wrong <= TOLD {
-                    self.tell(name, &why);
-                }
-            }
+            Item::Wrong(why) | Item::Strange(why) => self.wrong(name, &why),
         }
         None
+    }
+
+    /// It is taken for a file of ours from now on: what was strange in it is told as what is wrong.
+    fn settle(&mut self, name: &str) {
+        self.is_known = true;
+        for why in std::mem::take(&mut self.doubts) {
+            self.wrong(name, &why);
+        }
+    }
+
+    fn wrong(&mut self, name: &str, why: &str) {
+        self.wrong += 1;
+        if self.wrong <= TOLD {
+            self.tell(name, why);
+        }
+    }
+
+    fn foreign(&mut self, name: &str) {
+        self.doubts.clear();
+        self.is_foreign = true;
+        self.tell(name, "is neither a hex log nor a pcapng capture");
     }
 
     fn unreadable(&mut self, name: &str, error: &io::Error) {
@@ -216,10 +254,13 @@ impl Complaints {
     }
 
     /// Whether nothing was wrong.
-    fn end(self, name: &str) -> bool {
+    fn end(mut self, name: &str) -> bool {
+        if !self.doubts.is_empty() {
+            self.foreign(name);
+        }
         if let more @ 1.. = self.wrong.saturating_sub(TOLD) {
             eprintln!("handyproxy: cat: {name}: and {more} more");
         }
-        self.wrong == 0 && !self.unreadable
+        self.wrong == 0 && !self.unreadable && !self.is_foreign
     }
 }

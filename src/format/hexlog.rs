@@ -16,6 +16,9 @@ const VALUES: [u8; 256] = values();
 const LONGEST: usize = 16 << 20;
 /// How a remark about records that are missing ends.
 const MISSING: &str = "missing here";
+/// What is wrong with lines that are none of a log at all.
+const NO_TIME: &str = "does not begin with a time";
+const NO_CLIENT: &str = "has no client address behind the time";
 
 /// A record, as it is written.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +111,7 @@ impl Reader {
             match told(&self.buffer[line]) {
                 Ok(None) => {}
                 Ok(Some(item)) => return Some(item),
-                Err(why) => return Some(Item::Wrong(format!("line {}: {why}", self.lines))),
+                Err(why) => return Some(wrong(self.lines, why)),
             }
         }
     }
@@ -133,6 +136,8 @@ impl Reader {
                 vec![entry, Item::Torn(format!("line {number}: has no end, so its record may be cut short"))]
             }
             Ok(None) => Vec::new(),
+            // what is torn off a log begins as a line of it
+            Err(why @ NO_TIME) if number == 1 => vec![wrong(number, why)],
             _ => vec![Item::Torn(format!("line {number}: is cut off"))],
         }
     }
@@ -148,6 +153,12 @@ impl Reader {
     }
 }
 
+/// Says of a line that it is no record.
+fn wrong(number: u64, why: &str) -> Item {
+    let text = format!("line {number}: {why}");
+    if [NO_TIME, NO_CLIENT].contains(&why) { Item::Strange(text) } else { Item::Wrong(text) }
+}
+
 /// What a line tells, if it tells something.
 fn told(line: &[u8]) -> Result<Option<Item>, &'static str> {
     let line = line.trim_ascii();
@@ -157,9 +168,9 @@ fn told(line: &[u8]) -> Result<Option<Item>, &'static str> {
     }
     let mut columns = line.split(|byte| *byte == b' ').filter(|column| !column.is_empty());
     let Some(time) = columns.next() else { return Ok(None) };
-    let at = time_of(time).ok_or("does not begin with a time")?;
+    let at = time_of(time).ok_or(NO_TIME)?;
     let client = columns.next().and_then(|text| str::from_utf8(text).ok()).and_then(address);
-    let client = client.ok_or("has no client address behind the time")?;
+    let client = client.ok_or(NO_CLIENT)?;
     let dir = match columns.next() {
         Some(b"i") => Dir::Up,
         Some(b"o") => Dir::Down,

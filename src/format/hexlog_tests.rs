@@ -44,7 +44,7 @@ fn written(entries: &[Entry]) -> Vec<u8> {
 fn one(line: &str) -> Result<Entry, String> {
     match read(&[line.as_bytes(), b"\n"]).as_slice() {
         [Item::Entry(entry)] => Ok(entry.clone()),
-        [Item::Wrong(why)] => Err(why.clone()),
+        [Item::Wrong(why) | Item::Strange(why)] => Err(why.clone()),
         other => panic!("{line:?}: {other:?}"),
     }
 }
@@ -134,7 +134,7 @@ fn what_is_no_record_is_named_and_what_is_behind_it_is_read() {
         assert_eq!(items[1..], Vec::from_iter(sample().into_iter().map(Item::Entry)), "{line}");
     }
     let items = read(&[SAMPLE, b"x\n"]);
-    assert_eq!(items.last(), Some(&Item::Wrong("line 4: does not begin with a time".to_owned())));
+    assert_eq!(items.last(), Some(&Item::Strange("line 4: does not begin with a time".to_owned())));
 }
 
 #[test]

@@ -34,13 +34,27 @@ impl Client {
         self.tcp
     }
 
-    /// What was read of it before.
-    pub(super) fn said(&self, bytes: &[u8]) {
+    /// What was read of it before, and whether it has ended its side.
+    pub(super) fn began(&self, bytes: &[u8], ended: bool) {
+        self.said(bytes);
+        if ended {
+            self.ended();
+        }
+    }
+
+    fn said(&self, bytes: &[u8]) {
         if let Some(tap) = &self.tap {
             tap.copied(Dir::Up, bytes);
             if !bytes.is_empty() {
                 tap.sent(Dir::Up, bytes.len());
             }
+        }
+    }
+
+    fn ended(&self) {
+        if let Some(tap) = &self.tap {
+            tap.ended(Dir::Up);
+            tap.sent(Dir::Up, 0);
         }
     }
 
@@ -60,12 +74,9 @@ impl AsyncRead for Client {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut client.tcp).poll_read(cx, buffer))?;
-        match (&client.tap, &buffer.filled()[before..]) {
-            (Some(tap), []) => {
-                tap.ended(Dir::Up);
-                tap.sent(Dir::Up, 0);
-            }
-            (_, bytes) => client.said(bytes),
+        match &buffer.filled()[before..] {
+            [] => client.ended(),
+            bytes => client.said(bytes),
         }
         Poll::Ready(Ok(()))
     }

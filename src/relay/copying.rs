@@ -33,6 +33,8 @@ pub struct Copied {
     down: Lane,
     /// The stream has taken bytes that its socket has not.
     unflushed: bool,
+    /// The tap knows already that what is held for the upstream was handed on, and that the client has ended.
+    told_up: bool,
     tap: Option<Tapped>,
 }
 
@@ -62,16 +64,23 @@ impl Tunnel<Copied> {
     /// Joins a socket and a stream; `tap` sees all that is read from now on.
     pub fn new(client: TcpStream, upstream: Stream, tap: Option<Tapped>) -> Tunnel<Copied> {
         let (up, down) = (Lane::default(), Lane::default());
-        Tunnel::between(Copied { client, upstream, up, down, unflushed: false, tap })
+        Tunnel::between(Copied { client, upstream, up, down, unflushed: false, told_up: false, tap })
     }
 
-    /// What the client sent before the tunnel was open, and whether it has ended its side.
+    /// What the client sent before the tunnel was open, and whether it has ended its side. The tap has seen the bytes.
     pub fn early_up(&mut self, bytes: Vec<u8>, ended: bool) {
         self.pair.up.early(bytes);
         self.pair.up.ended = ended;
         if let (true, Some(tap)) = (ended, &self.pair.tap) {
             tap.ended(Dir::Up);
         }
+    }
+
+    /// The same, of which the tap was told, too, that it was handed on.
+    pub fn told_up(&mut self, bytes: Vec<u8>, ended: bool) {
+        self.pair.up.early(bytes);
+        self.pair.up.ended = ended;
+        self.pair.told_up = true;
     }
 
     /// What the upstream sent with its answer.
@@ -127,7 +136,7 @@ impl Pair for Copied {
 
 impl Copied {
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let Copied { client, upstream, up, unflushed, tap, .. } = self;
+        let Copied { client, upstream, up, unflushed, told_up, tap, .. } = self;
         let size = size(upstream, tap.is_some());
         if up.done {
             return Poll::Ready(Ok(()));
@@ -135,7 +144,9 @@ impl Copied {
         for _ in 0..ROUNDS {
             let before = up.moved;
             let handed = up.poll_hand_on(|bytes| Pin::new(&mut *upstream).poll_write(cx, bytes));
-            told(tap, Dir::Up, up.moved - before);
+            if !*told_up {
+                told(tap, Dir::Up, up.moved - before);
+            }
             ready!(handed).map_err(Fault::To)?;
             // nothing is read while encrypted bytes wait: the stream would take far more than its socket
             let flushed = Pin::new(&mut *upstream).poll_flush(cx);
@@ -150,11 +161,13 @@ impl Copied {
                     ready!(told).map_err(Fault::To)?;
                 }
                 up.done = true;
-                if let Some(tap) = tap {
+                if let (false, Some(tap)) = (*told_up, tap) {
                     tap.sent(Dir::Up, 0);
                 }
                 return Poll::Ready(Ok(()));
             }
+            // from here on it is new
+            *told_up = false;
             if client.poll_read_ready(cx).is_pending() {
                 up.drop_held();
                 return Poll::Pending;

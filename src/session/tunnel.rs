@@ -32,6 +32,8 @@ pub(super) struct Early {
     /// What the client sent, and whether it has ended its side.
     pub(super) up: Vec<u8>,
     pub(super) ended: bool,
+    /// A tap was told that all of this was handed on, not only that it came.
+    pub(super) is_told: bool,
     /// What the upstream sent.
     pub(super) down: Vec<u8>,
     /// Bytes that went up and down already, and the reads that brought them.
@@ -40,7 +42,7 @@ pub(super) struct Early {
 
 /// Joins a client and its tunnel. A tap has seen what is early from the client, and nothing of what is from the upstream.
 pub(super) fn join(client: TcpStream, stream: Stream, early: Early, tapped: Option<Tapped>) -> Tunnel {
-    let Early { up, ended, down, counted } = early;
+    let Early { up, ended, is_told, down, counted } = early;
     match (stream, tapped) {
         (Stream::Tcp(stream), None) => {
             let mut relay = Relay::new(client, stream);
@@ -51,7 +53,11 @@ pub(super) fn join(client: TcpStream, stream: Stream, early: Early, tapped: Opti
         }
         (stream, tapped) => {
             let mut relay = Copying::new(client, stream, tapped);
-            relay.early_up(up, ended);
+            if is_told {
+                relay.told_up(up, ended)
+            } else {
+                relay.early_up(up, ended)
+            }
             relay.early_down(down);
             relay.counted(counted.0, counted.1);
             Tunnel::Copied(Box::new(relay))
@@ -102,8 +108,12 @@ impl Requests {
         match plain::exchange(client, prefix.bytes, prefix.ended, way, flow).await {
             plain::Outcome::Ended(close) => Err(close),
             plain::Outcome::Switched { client, upstream, early_up, ended, early_down } => {
-                let counted = ([report.flow.up, report.flow.down], report.flow.chunks);
-                let early = Early { up: early_up, ended, down: early_down, counted };
+                // the reads of what is early are counted when it goes on
+                let again = [&early_up, &early_down].map(|bytes| u32::from(!bytes.is_empty()));
+                let [up, down] = report.flow.chunks;
+                let chunks = [up.wrapping_sub(again[0]), down.wrapping_sub(again[1])];
+                let counted = ([report.flow.up, report.flow.down], chunks);
+                let early = Early { up: early_up, ended, is_told: true, down: early_down, counted };
                 Ok(join(client, upstream, early, report.tapped.clone()))
             }
         }

@@ -8,19 +8,23 @@ mod names;
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use files::Files;
 use names::{Made, Names};
 
 use super::scribe::Scribe;
 use super::{Record, What};
+use crate::close::By;
 use crate::config::{TapForm, TapSettings};
 use crate::format::informer::{Event, Pair};
 use crate::format::{Dir, Facts};
+
+/// Sessions that have ended and whose files wait for their end; more than these get none.
+const LATE: usize = 1024;
 
 /// Writes a file per session, and for [`TapForm::Raw`] two.
 #[derive(Debug)]
@@ -33,14 +37,16 @@ pub(super) struct Dump {
     missed: Missed,
     /// Records that were missed up to the last time when they could have been of several sessions.
     shared: u64,
+    /// Files could not be ended for want of room.
+    late: bool,
     /// A record that is being written.
     text: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Session {
-    /// Gone when the session is, whether or not we were told how it ended.
-    facts: Weak<Facts>,
+    /// Nobody else has them when the session is gone, whether or not we were told how it ended.
+    facts: Arc<Facts>,
     /// One file, or one for each direction.
     paths: Vec<PathBuf>,
     pair: Pair,
@@ -70,6 +76,7 @@ impl Dump {
             sessions: HashMap::new(),
             missed: Missed::default(),
             shared: 0,
+            late: false,
             text: Vec::new(),
         })
     }
@@ -83,7 +90,7 @@ impl Dump {
         let paths = self.make(&record.facts)?;
         // what was missed before its beginning was not its own, but where the beginning itself was missed
         let noted = if matches!(record.what, What::Opened) { self.missed } else { Missed::default() };
-        let facts = Arc::downgrade(&record.facts);
+        let facts = record.facts.clone();
         self.sessions.insert(id, Session { facts, paths, pair: Pair::default(), noted });
         Ok(())
     }
@@ -155,8 +162,8 @@ impl Dump {
 
     /// Bytes as they came, in the file of their direction or in the only one.
     fn bytes(&mut self, record: &Record) -> io::Result<()> {
-        self.note(record)?;
         let id = record.facts.id;
+        self.note(id)?;
         match &record.what {
             What::Read(dir, chunk) => {
                 let number = usize::from(self.form == TapForm::Raw && *dir == Dir::Down);
@@ -175,8 +182,7 @@ impl Dump {
 
     /// Says in a file beside it what is missing, for there is no place between bytes: one line in `NAME.missing`, or
     /// where there are two files, in what both are called and `.missing`.
-    fn note(&mut self, record: &Record) -> io::Result<()> {
-        let id = record.facts.id;
+    fn note(&mut self, id: u64) -> io::Result<()> {
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         if session.noted == self.missed {
             return Ok(());
@@ -195,6 +201,58 @@ impl Dump {
     }
 }
 
+impl Dump {
+    /// Ends the files of sessions that are gone, whose end was among what was missed.
+    ///
+    /// # Errors
+    /// The disk is full; they are kept for the next time then. What cannot be ended for another reason is given up.
+    fn end_gone(&mut self) -> io::Result<()> {
+        let gone = self.sessions.iter().filter(|(_, session)| Arc::strong_count(&session.facts) == 1);
+        let mut gone: Vec<u64> = gone.map(|(id, _)| *id).collect();
+        gone.sort_unstable();
+        let mut full = None;
+        for (at, id) in gone.iter().enumerate() {
+            if full.is_none() {
+                full = self.end(*id).err().filter(is_full);
+            }
+            // where there are too many, the oldest go
+            if full.is_none() || at + LATE < gone.len() {
+                self.give_up(*id);
+            }
+        }
+        self.late = full.is_some();
+        full.map_or(Ok(()), Err)
+    }
+
+    /// Ends the files of a session whose end was missed.
+    fn end(&mut self, id: u64) -> io::Result<()> {
+        let Some(session) = self.sessions.get(&id) else { return Ok(()) };
+        if self.form != TapForm::Dumper {
+            if session.noted.bytes != self.missed.bytes {
+                self.note(id)?;
+            }
+            return self.close(id);
+        }
+        // what was moved or deleted needs no end
+        if !self.files.find((id, 0), &session.paths[0])? {
+            return Ok(());
+        }
+        self.text.clear();
+        write!(self.text, "\n[{} are missing here]\n", missing(self.missed, session.noted, self.shared))?;
+        let mut pair = session.pair.clone();
+        pair.missed();
+        for status in pair.step(Event::Closed(By::Us)) {
+            status.dump(&session.facts, &mut self.text);
+        }
+        self.files.close((id, 0), &self.text)
+    }
+
+    fn give_up(&mut self, id: u64) {
+        let count = self.sessions.remove(&id).map_or(0, |session| session.paths.len());
+        (0..count).for_each(|number| self.files.give_up((id, number)));
+    }
+}
+
 impl Scribe for Dump {
     fn write(&mut self, record: &Record) -> io::Result<()> {
         self.begin(record)?;
@@ -209,7 +267,8 @@ impl Scribe for Dump {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.files.flush()
+        self.files.flush()?;
+        if self.late { self.end_gone() } else { Ok(()) }
     }
 
     fn forget(&mut self) -> u64 {
@@ -217,17 +276,16 @@ impl Scribe for Dump {
     }
 
     /// Which session the records were of is not known: each that is open is told when it goes on, with `up to` if
-    /// there are several.
+    /// there are several; and one that is gone, at once or when there is room.
     fn missed(&mut self, records: u64, bytes: u64) -> io::Result<()> {
-        // how these ended was among what was missed
-        let gone = |session: &Session| session.facts.strong_count() == 0;
-        let gone: Vec<u64> = self.sessions.iter().filter(|(_, session)| gone(session)).map(|(id, _)| *id).collect();
-        for id in gone {
-            self.close(id)?;
-            self.sessions.remove(&id);
-        }
+        let only_one = !self.late && self.sessions.len() == 1;
         self.missed.records += records;
         self.missed.bytes += bytes;
+        if !only_one {
+            self.shared = self.missed.records;
+        }
+        // flush() tells that there is no room yet
+        let _ = self.end_gone();
         if self.sessions.len() != 1 {
             self.shared = self.missed.records;
         }
@@ -245,6 +303,10 @@ fn missing(all: Missed, noted: Missed, shared: u64) -> String {
     let [records, bytes] = [all.records - noted.records, all.bytes - noted.bytes];
     let most = if noted.records < shared { "up to " } else { "" };
     format!("{most}{records} records, {bytes} bytes")
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn beside(path: &Path, is_half: bool, line: &[u8]) -> io::Result<()> {

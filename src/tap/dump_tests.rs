@@ -373,10 +373,78 @@ fn a_session_whose_beginning_or_end_was_missed_holds_nothing_up() {
     }
 }
 
+fn full() -> File {
+    OpenOptions::new().append(true).open("/dev/full").expect("a device")
+}
+
+#[test]
+fn a_dump_whose_end_was_missed_is_ended_when_there_is_room() {
+    let folder = Folder::new();
+    let mut dump = dump(TapForm::Dumper, &folder);
+    let session = Session::new(1, 47770);
+    session.tell(&mut dump, What::Opened);
+    session.tell(&mut dump, read(Dir::Up, b"abc"));
+    dump.flush().expect("room");
+    dump.files.add((1, 0), full()).expect("a device");
+    drop(session);
+    for (records, bytes) in [(1, 0), (2, 10)] {
+        dump.missed(records, bytes).expect("it is told when there is room");
+        dump.flush().expect_err("there is none");
+        assert_eq!(dump.sessions.len(), 1);
+    }
+    // its file is opened by its name
+    dump.files.give_up((1, 0));
+    dump.flush().expect("room");
+    assert_eq!((dump.sessions.len(), folder.open()), (0, 0));
+    let told = text(&folder, "port_18000_000000001.dmp");
+    let wanted = "abc\n[up to 3 records, 10 bytes are missing here]\n\n\
+                  127.0.0.1:47770  ----2-- [18000 PROXY 34408] ----3-- 127.0.0.1:19090 lose 0b \nEND.";
+    assert!(told.ends_with(wanted), "{told}");
+    dump.flush().expect("nothing is left to be done");
+    assert_eq!(text(&folder, "port_18000_000000001.dmp"), told);
+}
+
+#[test]
+fn files_that_wait_for_their_end_are_not_too_many_and_one_that_cannot_have_it_is_given_up() {
+    let folder = Folder::new();
+    let mut dump = dump(TapForm::Dumper, &folder);
+    let count = LATE as u64 + 5;
+    for id in 1..=count {
+        Session::new(id, 47770).tell(&mut dump, What::Opened);
+    }
+    dump.flush().expect("room");
+    dump.files.make_room(1).expect("room");
+    dump.files.add((1, 0), full()).expect("a device");
+    dump.missed(1, 0).expect("it is told when there is room");
+    assert_eq!(dump.sessions.len(), LATE);
+    // those that are left have room, and one of them cannot be opened
+    let path = folder.path("port_18000_000000006.dmp");
+    dump.files.give_up((6, 0));
+    fs::remove_file(&path).and_then(|()| fs::create_dir(&path)).expect("our folder");
+    dump.flush().expect("it is not waited for");
+    assert_eq!((dump.sessions.len(), folder.open()), (0, 0));
+    let ended = |id: &u64| text(&folder, &format!("port_18000_{id:09}.dmp")).ends_with("END.");
+    assert!((7..=count).all(|id| ended(&id)));
+    assert!(!(1..=5).any(|id| ended(&id)), "these were too many");
+}
+
+#[test]
+fn bytes_that_were_missed_at_the_end_are_noted_too() {
+    let folder = Folder::new();
+    let mut dump = dump(TapForm::Writefile, &folder);
+    let session = Session::new(1, 47770);
+    session.tell(&mut dump, What::Opened);
+    session.tell(&mut dump, read(Dir::Up, b"before"));
+    drop(session);
+    dump.missed(3, 4096).expect("a note");
+    let log = format!("handyproxy.{}.log", std::process::id());
+    let wanted = format!("behind byte 6 of {log}: 3 records, 4096 bytes are missing\n");
+    assert_eq!(text(&folder, &format!("{log}.missing")), wanted);
+}
+
 #[test]
 fn what_cannot_be_written_is_not_written_at_all() {
     let mut files = Files::default();
-    let full = || OpenOptions::new().append(true).open("/dev/full").expect("a device");
     files.add((1, 0), full()).expect("room");
     files.write((1, 0), b"short", b"").expect("it is kept");
     assert!(files.write((1, 0), b"", &[b'x'; 60_000]).is_err());

@@ -125,10 +125,87 @@ fn mistakes_are_named() {
     let (code, _, err) = said(&mut cat(&[&hostile]));
     assert_eq!((code, err.contains("\\x1b]0;xx")), (Some(0), true), "{err}");
     assert!(err.len() < hostile.len() + 200 && !err.trim_end().contains(char::is_control), "{err:?}");
-    let many = scratch.write("many", "x\n".repeat(30));
+    let many = scratch.write("many", format!("1.0 10.0.0.5:1 i 61\n{}", "x\n".repeat(30)));
     let (code, _, err) = said(&mut cat(&[&many]));
     assert_eq!((code, err.lines().count()), (Some(1), 11), "{err}");
     assert!(err.ends_with("and 20 more\n"), "{err}");
+}
+
+#[test]
+fn a_file_that_is_no_record_of_ours_is_named_once() {
+    let scratch = Scratch::new("cat");
+    let neither = "is neither a hex log nor a pcapng capture";
+    let pcap = [&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0][..], &[0; 400]].concat();
+    let sample = shown(&["sample.log"]);
+    for (name, content) in [
+        ("text", "all sorts of things\n".repeat(1000).into_bytes()),
+        ("short", b"one line\n".to_vec()),
+        ("endless", b"no line feed".to_vec()),
+        ("tiny", b"x".to_vec()),
+        ("numbers", "12 13 14\n# a remark\n\n".repeat(3).into_bytes()),
+        ("unended", b"hello\n12".to_vec()),
+        ("old.pcap", pcap),
+        ("text.zst", zstd::encode_all(&b"some text\n"[..], 1).expect("memory takes all")),
+    ] {
+        let file = scratch.write(name, &content);
+        for words in [&[&*file][..], &["--json", &file], &["-l", &file]] {
+            let (code, out, err) = said(&mut cat(words));
+            assert_eq!(
+                (code, out.len(), err),
+                (Some(1), 0, format!("handyproxy: cat: {file}: {neither}\n")),
+                "{words:?}"
+            );
+        }
+        let (code, _, err) = said(cat(&["-"]).stdin(fs::File::open(&file).expect("a scratch file")));
+        assert_eq!((code, err), (Some(1), format!("handyproxy: cat: stdin: {neither}\n")));
+        let (code, out, err) = said(&mut cat(&[&file, "sample.log"]));
+        assert_eq!(
+            (code, String::from_utf8_lossy(&out)),
+            (Some(1), sample.as_str().into()),
+            "{name}: the next one is read all the same: {err}"
+        );
+    }
+    // one that is followed must not wait for more of it
+    let text = scratch.write("text", "all sorts of things\n".repeat(1000));
+    let (code, _, err) = said(&mut cat(&["-f", &text]));
+    assert_eq!((code, err), (Some(1), format!("handyproxy: cat: {text}: {neither}\n")));
+    let (code, _, err) = said(&mut cat(&["--replay", "127.0.0.1:1", &text]));
+    assert_eq!((code, err.matches(neither).count()), (Some(1), 1), "{err}");
+    let empty = scratch.write("empty", "");
+    assert_eq!(shown(&[&empty]), "", "nothing is wrong with nothing");
+}
+
+#[test]
+fn a_log_whose_beginning_is_damaged_is_read_with_the_place_of_each_mistake() {
+    let scratch = Scratch::new("cat");
+    let good = "1.0 10.0.0.5:1 i 61\n";
+    for (bad, good, code) in
+        [("x\n".repeat(9), good, 1), ("1.0 10.0.0.5:1 i 6x\n".repeat(30), good, 1), ("x\n".repeat(9), "", 1)]
+    {
+        let log = scratch.write("log", format!("{bad}{good}"));
+        let (seen, out, err) = said(&mut cat(&[&log]));
+        assert_eq!((seen, out.len()), (Some(code), good.len() / 20), "{err}");
+        let is_foreign = good.is_empty();
+        assert_eq!(err.contains("is neither a hex log"), is_foreign, "{err}");
+        assert_eq!(err.contains(&format!("cat: {log}: line 1: ")), !is_foreign, "{err}");
+    }
+    let torn = scratch.write("torn", "1795265118.32");
+    let (code, _, err) = said(&mut cat(&[&torn]));
+    assert_eq!((code, err), (Some(0), format!("handyproxy: cat: {torn}: line 1: is cut off\n")));
+}
+
+#[test]
+fn what_gzip_has_compressed_is_named_with_the_way_to_read_it() {
+    let scratch = Scratch::new("cat");
+    let file = scratch.write("log.gz", [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]);
+    let (code, out, err) = said(&mut cat(&[&file]));
+    let wanted = format!("handyproxy: cat: {file}: is compressed with gzip: zcat {file} | handyproxy cat -\n");
+    assert_eq!((code, out.len(), err), (Some(1), 0, wanted));
+    let (code, _, err) = said(cat(&["-"]).stdin(fs::File::open(&file).expect("a scratch file")));
+    assert_eq!(
+        (code, err.as_str()),
+        (Some(1), "handyproxy: cat: stdin: is compressed with gzip: put zcat before it\n")
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The dump taps on real tunnels: every byte of every session in a file of its own.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -194,6 +195,31 @@ fn a_full_disk_costs_the_dump_and_not_the_session() {
     let file = fs::read(dumps.join(format!("10.1.0.2_{port}-203.0.113.9_22-1.up"))).expect("a dump");
     let sent = [b"?".to_vec(), carried(MB)].concat();
     assert!(!file.is_empty() && sent.starts_with(&file), "{} bytes that were not sent in this order", file.len());
+}
+
+#[test]
+fn a_session_that_ends_while_the_disk_is_full_has_its_end_when_there_is_room() {
+    let folder = Folder::new();
+    let (scene, dumps) = small(&folder, "dump");
+    fs::write(dumps.join("filler"), vec![b'x'; 128 << 10]).expect("room for it");
+    let (mut client, mut up) = scene.tunnel();
+    carry(&mut client, &mut up, MB);
+    scene.gateway.log.wait_for("what comes is not recorded");
+    client.fin();
+    up.expect_end(Ending::Fin);
+    up.fin();
+    client.expect_end(Ending::Fin);
+    scene.gateway.session_of(&client);
+    // what is left of the room goes too
+    let mut filler = fs::OpenOptions::new().append(true).open(dumps.join("filler")).expect("our own file");
+    while filler.write(&[b'x'; 4096]).is_ok_and(|wrote| wrote > 0) {}
+    fs::remove_file(dumps.join("filler")).expect("our own file");
+    drop(filler);
+    let file = ending(&format!("{}/port_{PORT}_000000001.dmp", dumps.display()), b"END.");
+    let (_, lines) = taken_apart(&file);
+    let notes: Vec<_> = lines.iter().filter(|line| line.starts_with('[')).collect();
+    assert!(notes.len() == 1 && notes[0].ends_with(" bytes are missing here]"), "{lines:?}");
+    assert!(lines.last().is_some_and(|line| line.contains(" lose 0b ")), "{lines:?}");
 }
 
 #[test]

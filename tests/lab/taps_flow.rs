@@ -85,6 +85,46 @@ fn a_tunnel_is_told_as_informer_proxy_would_have_told_it() {
 }
 
 #[test]
+fn what_comes_early_before_a_switch_is_told_once() {
+    let folder = Folder::new();
+    let flags = format!("-sniff-timeout 5s -plain-http relay -tap flow/informer:{}/status", folder.path());
+    let scene = Scene::new(&flags);
+    let wish = "GET /chat HTTP/1.1\r\nHost: www.bench.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nfirst";
+    for (is_over, [c, f]) in [(false, [2, 3]), (true, [4, 5])] {
+        let mut client = scene.connect(V4, 80);
+        client.send([wish, "early"].concat());
+        if is_over {
+            client.fin();
+        }
+        let mut up = scene.upstream.accept_asked();
+        up.expect_head("GET http://www.bench.example/chat HTTP/1.1");
+        up.reply(switch);
+        client.expect(switch);
+        up.expect("early");
+        if !is_over {
+            client.fin();
+        }
+        up.expect_end(Ending::Fin);
+        up.fin();
+        client.expect_end(Ending::Fin);
+        let seen = eventually(|| {
+            let all = String::from_utf8_lossy(&folder.read("status")).into_owned();
+            let of_it: Vec<String> =
+                all.lines().filter(|line| line.contains(&format!("-{c}"))).map(str::to_owned).collect();
+            let has_ended = of_it.last().is_some_and(|line| line.contains(&format!("----{f}--")));
+            if has_ended { Ok(of_it) } else { Err(all) }
+        });
+        let count = |part: String| seen.iter().filter(|line| line.contains(&part)).count();
+        // the wish with what came behind it, and the end: each was read once, and handed on once
+        assert_eq!([count(format!("-{c}>>")), count(format!("-{f}>>"))], [2, 2], "{seen:#?}");
+        // opened; four lines up, four down; two closes
+        assert_eq!(seen.len(), 11, "{seen:#?}");
+        scene.gateway.session_of(&client).expect("end=done status=101 chunks_up=1 chunks_down=1");
+    }
+}
+
+#[test]
 fn a_reset_closes_both_halves() {
     let folder = Folder::new();
     let scene = Scene::new(&format!("-tap flow/informer:{}/status", folder.path()));

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::show::{Session, Show};
-use super::source::Source;
+use super::source::{self, Source};
 use super::words::{Replay, Wishes};
 use super::{Complaints, Sessions};
 use crate::format::{Dir, Entry, Item, Told};
@@ -147,7 +147,7 @@ async fn play<W: Write + Send + 'static>(wishes: &Wishes, stage: &Arc<Stage<W>>)
                 end(lanes.remove(&session.number)).await;
             }
         }
-        well &= reading.complaints.end(name);
+        well &= reading.complaints.end(source::called(name));
     }
     let unfinished = lanes.len();
     for (_, lane) in lanes {
@@ -195,7 +195,9 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn open(name: &str, mut complaints: Complaints) -> Reading<'_> {
-        let source = Source::open(name).inspect_err(|error| complaints.unreadable(name, error)).ok();
+        let source = Source::open(name);
+        let name = source::called(name);
+        let source = source.inspect_err(|error| complaints.unreadable(name, error)).ok();
         Reading { name, source, last: VecDeque::new(), buffer: Vec::new(), complaints }
     }
 
@@ -208,6 +210,7 @@ impl Reading<'_> {
             if let Some(item) = item {
                 match self.complaints.sift(self.name, item) {
                     Some(entry) => return Some(entry),
+                    None if self.complaints.is_foreign => return None,
                     None => continue,
                 }
             }

@@ -10,6 +10,8 @@ use crate::format::{Item, capture, hexlog};
 const READ: usize = 256 * 1024;
 /// With what a file begins that zstd has compressed.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// And one of gzip, which is not read.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// A file that is read.
 pub(super) struct Source {
@@ -40,9 +42,8 @@ impl Source {
     /// Opens a file; `-` is stdin.
     ///
     /// # Errors
-    /// Those of open(2) and read(2).
+    /// Those of open(2) and read(2), and that the file is compressed in a way that is not read.
     pub(super) fn open(name: &str) -> io::Result<Source> {
-        let shown = if name == "-" { "stdin" } else { name };
         let mut file: Box<dyn Read + Send> = Box::new(io::stdin());
         let mut regular = None;
         if name != "-" {
@@ -52,6 +53,11 @@ impl Source {
         }
         let mut head = Vec::new();
         file.by_ref().take(ZSTD.len() as u64).read_to_end(&mut head)?;
+        if head.starts_with(&GZIP) {
+            let then =
+                if name == "-" { "put zcat before it".to_owned() } else { format!("zcat {name} | handyproxy cat -") };
+            return Err(io::Error::other(format!("is compressed with gzip: {then}")));
+        }
         let position = head.len() as u64;
         let input = match regular {
             _ if head == ZSTD => {
@@ -63,7 +69,7 @@ impl Source {
         };
         let mut decoder = Decoder::Unknown(Vec::new());
         decoder.push(&head);
-        Ok(Source { name: shown.to_owned(), input, decoder, position, moved: false })
+        Ok(Source { name: called(name).to_owned(), input, decoder, position, moved: false })
     }
 
     /// Its name, for people.
@@ -145,6 +151,11 @@ impl Source {
         (self.position, self.moved) = (0, false);
         Ok(Some(self.finish()))
     }
+}
+
+/// What a file is called, for people.
+pub(super) fn called(name: &str) -> &str {
+    if name == "-" { "stdin" } else { name }
 }
 
 impl Decoder {

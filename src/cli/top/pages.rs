@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::desk::Desk;
 use super::facts::{Key, Session, Snapshot};
 use super::text::{amount, span, wrapped};
+use crate::close::End;
 
 /// From here on years have five digits.
 const YEAR_10000: f64 = 253_402_300_800.0;
@@ -62,20 +63,52 @@ pub(super) fn clock(seconds: f64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs_f64(seconds)).to_string()
 }
 
-/// How many ended how, but well.
+/// How many ended how, but well, or because somebody wished it.
 pub(super) fn failed(snapshot: &Snapshot) -> impl Iterator<Item = (&str, u64)> {
-    let ended = snapshot.totals.ended.iter();
-    ended.filter(|(label, count)| label != "done" && *count > 0).map(|(label, count)| (label.as_str(), *count))
+    let ended = snapshot.totals.ended.iter().map(|(label, count)| (label.as_str(), *count));
+    ended.filter(|(label, count)| ![End::Done, End::Killed].map(End::label).contains(label) && *count > 0)
 }
 
-/// The same in words, most first.
+/// How many were killed.
+pub(super) fn killed(snapshot: &Snapshot) -> u64 {
+    let mut ended = snapshot.totals.ended.iter();
+    ended.find(|(label, _)| label == End::Killed.label()).map_or(0, |(_, count)| *count)
+}
+
+/// The same in words: failures, most first, and behind them what was killed.
 pub(super) fn counts(snapshot: &Snapshot) -> String {
     let mut all: Vec<(&str, u64)> = failed(snapshot).collect();
     all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let words: Vec<String> = all.iter().map(|(label, count)| format!("{label}:{count}")).collect();
+    let mut words: Vec<String> = all.iter().map(|(label, count)| format!("{label}:{count}")).collect();
     if words.is_empty() {
-        "since the start: no failures".to_owned()
-    } else {
-        format!("since the start: {}", words.join(" "))
+        words.push("no failures".to_owned());
+    }
+    if let killed @ 1.. = killed(snapshot) {
+        words.push(format!("{}:{killed}", End::Killed));
+    }
+    format!("since the start: {}", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::tests::{parsed, whole};
+    use super::*;
+
+    #[test]
+    fn what_was_killed_stands_apart_from_what_has_failed() {
+        let ended = |counts: &str| {
+            let totals = format!(r#""totals":{{"opened":20,"open":0,"ended":{{{counts}}},"up":0,"down":0}}"#);
+            parsed(&whole(100.0, &[], &[], &totals))
+        };
+        for (of, wanted, count) in [
+            (r#""done":8"#, "no failures", 0),
+            (r#""done":8,"killed":0"#, "no failures", 0),
+            (r#""done":8,"killed":2"#, "no failures killed:2", 0),
+            (r#""reset":1,"killed":7,"refused":3"#, "refused:3 reset:1 killed:7", 4),
+        ] {
+            let snapshot = ended(of);
+            assert_eq!(counts(&snapshot), format!("since the start: {wanted}"));
+            assert_eq!(failed(&snapshot).map(|(_, count)| count).sum::<u64>(), count, "{of}");
+        }
     }
 }

@@ -91,13 +91,17 @@ fn head(desk: &Desk, width: usize) -> String {
     });
     let totals = &snapshot.totals;
     let failed: u64 = pages::failed(snapshot).map(|(_, count)| count).fold(0, u64::saturating_add);
+    let killed = match pages::killed(snapshot) {
+        0 => String::new(),
+        count => format!(" killed {}", amount(count)),
+    };
     let name = snapshot.instance.as_deref().unwrap_or("handyproxy");
     let mut parts = vec![
         (0, if desk.paused { "PAUSED".to_owned() } else { String::new() }),
         (1, name.to_owned()),
         (3, format!("{} running {}", snapshot.version, span(snapshot.runs_for()))),
         (0, format!("open {}{limit}", totals.open)),
-        (2, format!("opened {} failed {}", amount(totals.opened), amount(failed))),
+        (2, format!("opened {} failed {}{killed}", amount(totals.opened), amount(failed))),
         (0, rate),
     ];
     parts.retain(|(_, text)| !text.is_empty());

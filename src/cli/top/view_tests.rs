@@ -92,6 +92,15 @@ fn a_daemon_that_is_gone_and_upstreams_that_are_down_are_told_in_words() {
 }
 
 #[test]
+fn a_session_that_was_killed_is_counted_apart() {
+    let totals = r#""totals":{"opened":20,"open":0,"ended":{"done":8,"refused":3,"killed":2},"up":0,"down":0}"#;
+    let mut desk = Desk::new("x".to_owned());
+    desk.take(Ok(parsed(&whole(100.0, &[], &[], totals))));
+    let seen = picture(&mut desk, 120, 10);
+    assert!(seen.contains("  opened 20 failed 3 killed 2  "), "{seen}");
+}
+
+#[test]
 fn no_size_is_too_small_and_nothing_raw_is_drawn() {
     let mut looked_at = 0;
     for (width, height) in [(1, 1), (2, 2), (5, 3), (10, 4), (20, 5), (39, 6), (80, 7), (300, 90)] {

@@ -118,6 +118,11 @@ impl Files {
         Ok(())
     }
 
+    /// Closes a file, whatever is kept for it.
+    pub(super) fn give_up(&mut self, key: Key) {
+        self.open.remove(&key);
+    }
+
     /// Hands what is kept to the kernel, for all that can be written.
     ///
     /// # Errors
