@@ -11,6 +11,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{House, sessions};
+use crate::config::TapSettings;
+use crate::session::AccessCounts;
 use crate::sys::{limits, pipe, process};
 
 /// How metrics are written.
@@ -73,6 +75,7 @@ impl Collector for Scrape {
         self.limits(&mut told)?;
         self.upstreams(&mut told)?;
         self.taps(&mut told)?;
+        self.access(&mut told)?;
         self.process(&mut told)
     }
 }
@@ -139,13 +142,9 @@ impl Scrape {
 
     fn taps(&self, told: &mut Told<'_>) -> fmt::Result {
         let setup = self.0.gateway.setup();
-        let taps: Vec<_> = (setup.taps().enumerate())
-            .map(|(number, sink)| {
-                let (kind, format) = sink.settings().form.words();
-                let labels =
-                    [("tap", (number + 1).to_string()), ("kind", kind.to_owned()), ("format", format.to_owned())];
-                (labels, sink.counts(), sink.settings().queue)
-            })
+        let taps: Vec<_> = (told_apart(setup.taps().map(|sink| sink.settings())).into_iter())
+            .zip(setup.taps())
+            .map(|(labels, sink)| (labels, sink.counts(), sink.settings().queue))
             .collect();
         let written = taps.iter().map(|(labels, counts, _)| (labels.clone(), counts.written));
         told.counters("tap_records_written", "Records that a tap wrote", None, written)?;
@@ -159,6 +158,15 @@ impl Scrape {
         told.gauges("tap_queue_limit", "Most memory of records that wait", Some(Unit::Bytes), limit)?;
         let failing = taps.iter().map(|(labels, counts, _)| (labels.clone(), u64::from(counts.failing)));
         told.gauges("tap_failing", "1 while a tap cannot write", None, failing)
+    }
+
+    fn access(&self, told: &mut Told<'_>) -> fmt::Result {
+        let AccessCounts { lost, queued, room, failing } = self.0.gateway.access.counts();
+        told.counter("access_log_lines_lost", "Lines that could not be written, and for which there was no room", None, lost)?;
+        let bytes = || Some(Unit::Bytes);
+        told.gauge("access_log_queue", "Memory of lines that wait to be written", bytes(), queued as u64)?;
+        told.gauge("access_log_queue_limit", "Most memory of lines that wait", bytes(), room as u64)?;
+        told.gauge("access_log_failing", "1 while the access log cannot be written", None, u64::from(failing))
     }
 
     fn process(&self, told: &mut Told<'_>) -> fmt::Result {
@@ -175,6 +183,20 @@ impl Scrape {
         let mut build = told.family("build", "What this is", None, MetricType::Info)?;
         build.encode_info(&labels)
     }
+}
+
+/// The labels of taps: what they are, not where they stand, which the next settings may change. Some may be alike in
+/// all of it, as two that write a file per session into one folder; they are counted from 1.
+fn told_apart<'a>(taps: impl Iterator<Item = &'a TapSettings>) -> Vec<[(&'static str, String); 4]> {
+    let mut all: Vec<[(&'static str, String); 4]> = Vec::new();
+    for tap in taps {
+        let (kind, format) = tap.form.words();
+        let what = [("kind", kind.to_owned()), ("format", format.to_owned()), ("path", tap.shown_path())];
+        let number = 1 + all.iter().filter(|other| other.starts_with(&what)).count();
+        let [kind, format, path] = what;
+        all.push([kind, format, path, ("number", number.to_string())]);
+    }
+    all
 }
 
 /// What was told so far.

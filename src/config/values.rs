@@ -185,6 +185,10 @@ pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
 /// Proxies in order of preference.
 pub(super) fn proxies(text: &str) -> Result<Vec<Proxy>, String> {
     let proxies = parts(text).map(proxy).collect::<Result<Vec<_>, _>>()?;
+    // each has one place in the order, one state, and one row in what the admin tells
+    if let Some((_, again)) = proxies.iter().enumerate().find(|(at, proxy)| proxies[..*at].contains(proxy)) {
+        return Err(format!("{again} is named twice: name each proxy once"));
+    }
     if proxies.is_empty() { Err(format!("{text:?}: no valid host name or address")) } else { Ok(proxies) }
 }
 
@@ -273,6 +277,10 @@ mod tests {
         ] {
             assert!(proxies(text).is_err(), "{text}");
         }
+        for text in ["10.0.0.1,10.0.0.1", "Proxy.:3128,b,http://proxy/", "[2001:db8::1]:3128,2001:db8:0::1"] {
+            assert!(proxies(text).is_err_and(|why| why.contains(" is named twice")), "{text}");
+        }
+        assert_eq!(proxies("a:80,https://a:80,b:80,a:81").map(|p| p.len()), Ok(4));
         assert!(!proxies("http://me:geheim@proxy").expect_err("a password").contains("geheim"));
     }
 

@@ -134,6 +134,26 @@ ca = "x"
 }
 
 #[test]
+fn a_proxy_that_stands_twice_in_a_list_is_told_of() {
+    let folder = Folder::new();
+    let path = folder.config(
+        "upstream-proxy = \"corp\"\n[upstream.corp]\nproxy = [\n  \"http://Proxy.example:3128/\",\n  \"b\",\n  \
+         \"proxy.example\",\n]\n",
+    );
+    let why = "http://proxy.example:3128 is named twice: name each proxy once";
+    let told = mistakes(&folder, &format!("check -config {path}"));
+    assert_eq!(told, [format!("gateway.toml:3: upstream.corp.proxy: {why}")]);
+    let path = folder.config("mark = 1\nupstream-proxy = [\"proxy.example\", \"proxy.example\"]\n");
+    let told = mistakes(&folder, &format!("check -config {path}"));
+    assert_eq!(told, [format!("gateway.toml:2: upstream-proxy: {why}")]);
+    let told = mistakes(&folder, "check -upstream-proxy proxy.example,proxy.example:3128");
+    assert_eq!(told, [format!("-upstream-proxy: {why}")]);
+    // two upstreams may share one, as with two users
+    let path = folder.config("upstream-proxy = \"a\"\n[upstream.a]\nproxy = \"p\"\n[upstream.b]\nproxy = \"p\"\n");
+    assert_eq!(run(&format!("check -config {path}")).0, Some(0));
+}
+
+#[test]
 fn what_is_no_toml_is_told_together_with_the_other_mistakes() {
     let folder = Folder::new();
     let path = folder.config("local-port = \nmark = 1\nsniff-timeout = x\n[upstream.a\nproxy = 'p'\n");
