@@ -53,7 +53,7 @@ fn a_reset_while_sniffing_dialling_or_waiting_frees_everything_at_once() {
     client.reset();
     expect_left(&scene, &address, Some(up));
 
-    scene.net.upstream.run("iptables -A INPUT -p tcp --dport 3128 -j DROP");
+    scene.net.upstream.run("iptables -w -A INPUT -p tcp --dport 3128 -j DROP");
     for kind in Kind::ALL {
         let client = kind.speak(&scene);
         let address = client.address();
