@@ -263,7 +263,7 @@ fn health_and_readiness_say_why_not() {
         status => Err(status.to_string()),
     });
     // neither proxy takes connections from now on; the first hold is short
-    stage.scene.net.upstream.run("iptables -A INPUT -p tcp --dport 3128 --syn -j REJECT --reject-with tcp-reset");
+    stage.scene.net.upstream.run("iptables -w -A INPUT -p tcp --dport 3128 --syn -j REJECT --reject-with tcp-reset");
     let (held, metrics) = eventually(|| {
         // it may be reset before it is told that it is connected
         if let Ok(mut client) = stage.scene.net.client.try_connect((V4, 443).into()) {

@@ -71,17 +71,17 @@ impl Refusing {
 
     fn refuse(&self, address: &str) {
         let rule = format!("-d {address} -p tcp --dport 3128 --syn -j REJECT --reject-with tcp-reset");
-        self.scene.net.upstream.run(&format!("iptables -A INPUT {rule}"));
+        self.scene.net.upstream.run(&format!("iptables -w -A INPUT {rule}"));
     }
 
     /// Lets the preferred proxy serve again, or whichever was refused.
     fn relent(&self) {
-        self.scene.net.upstream.run("iptables -F INPUT");
+        self.scene.net.upstream.run("iptables -w -F INPUT");
     }
 
     /// How often the preferred proxy has been tried.
     fn tries(&self) -> usize {
-        let listed = self.scene.net.upstream.run("iptables -nvxL INPUT");
+        let listed = self.scene.net.upstream.run("iptables -w -nvxL INPUT");
         let rule = listed.lines().find(|line| line.contains("10.2.0.4")).expect("the rule");
         rule.split_whitespace().next().and_then(|count| count.parse().ok()).expect("packets")
     }
@@ -146,7 +146,7 @@ fn a_proxy_that_cannot_be_connected_to_is_passed_over_within_the_session() {
         let net = Topology::new();
         net.address(4);
         if drops {
-            net.upstream.run("iptables -A INPUT -d 10.2.0.4 -j DROP");
+            net.upstream.run("iptables -w -A INPUT -d 10.2.0.4 -j DROP");
         }
         let scene = Scene::on(net, Folder::new().launch(TWO));
         let client = Kind::Tls.speak(&scene);

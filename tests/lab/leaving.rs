@@ -53,7 +53,7 @@ fn a_reset_while_sniffing_dialling_or_waiting_frees_everything_at_once() {
     client.reset();
     expect_left(&scene, &address, Some(up));
 
-    scene.net.upstream.run("iptables -A INPUT -p tcp --dport 3128 -j DROP");
+    scene.net.upstream.run("iptables -w -A INPUT -p tcp --dport 3128 -j DROP");
     for kind in Kind::ALL {
         let client = kind.speak(&scene);
         let address = client.address();
@@ -83,7 +83,8 @@ fn a_fin_long_after_the_last_byte_ends_the_sniffing_too() {
     let mut client = scene.connect(V4, 443);
     let up = scene.upstream.accept();
     client.send(&Hello::to("www.bench.example").bytes()[..50]);
-    std::thread::sleep(Duration::from_millis(1500));
+    // a second counts from where they are read, which nobody sees
+    std::thread::sleep(Duration::from_millis(3000));
     client.fin();
     expect_left(&scene, &client.address(), Some(up));
 }
@@ -97,7 +98,7 @@ fn a_fin_behind_more_bytes_than_are_read_is_seen() {
     client.send([b'x'; 50_000]);
     let mut up = scene.upstream.accept();
     up.expect_connect("www.bench.example:80");
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(3000));
     let address = client.address();
     drop(client);
     expect_left(&scene, &address, Some(up));

@@ -47,7 +47,7 @@ impl Named {
         let net = Topology::new();
         net.redirect();
         net.upstream.ip("addr add 10.2.0.3/24 dev eth0\naddr add 10.2.0.4/24 dev eth0\n");
-        net.upstream.run("iptables -A INPUT -d 10.2.0.4 -j DROP");
+        net.upstream.run("iptables -w -A INPUT -d 10.2.0.4 -j DROP");
         let hosts = Hosts::new(test, lines);
         let launch = Launch::new("-upstream-proxy proxy.lab:3128 -dial-timeout 60s").with_file(&hosts.0, "/etc/hosts");
         Self { gateway: launch.start(&net.gateway), upstream: net.upstream.listen("10.2.0.2:3128"), net, hosts }

@@ -62,7 +62,7 @@ fn gives_up_after_two_seconds(scene: &Scene, kind: Kind, mut client: Wire, start
 #[test]
 fn an_upstream_that_drops_syns_is_given_up_on_after_the_dial_timeout() {
     let scene = Scene::new("-sniff-timeout 5s -dial-timeout 2s");
-    scene.net.upstream.run("iptables -A INPUT -p tcp --dport 3128 -j DROP");
+    scene.net.upstream.run("iptables -w -A INPUT -p tcp --dport 3128 -j DROP");
     let start = scene.gateway.descriptors();
     for kind in [Kind::Http, Kind::Tls, Kind::Unknown] {
         let spoke = Instant::now();

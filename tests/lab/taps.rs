@@ -11,15 +11,17 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::support::daemon::Launch;
-use crate::support::eventually;
 use crate::support::folder::Folder;
 use crate::support::random::Random;
 use crate::support::scene::{SERVER_FIRST, Scene};
 use crate::support::topology::{UPSTREAM, V4, V6};
 use crate::support::upstream::OPEN;
 use crate::support::wire::{Ending, Wire, carry};
+use crate::support::{eventually, in_time};
 
 const MB: usize = 1 << 20;
+/// How long it may take until some megabytes of a hex log were written and read.
+const READ: Duration = Duration::from_secs(60);
 
 /// A scene with these lines in its file, and the folder in which taps may write.
 fn scene(folder: &Folder, toml: &str) -> Scene {
@@ -38,10 +40,11 @@ fn log(folder: &Folder) -> PathBuf {
     Path::new(folder.path()).join("log")
 }
 
-/// What a hex log holds of each client and direction.
+/// What a hex log holds of each client and direction, in whole lines: the end of the last one may be on its way.
 fn recorded(text: &str) -> BTreeMap<(String, char), Vec<u8>> {
     let mut all: BTreeMap<_, Vec<u8>> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    for line in whole.lines().filter(|line| !line.starts_with('#')) {
         let fields: Vec<&str> = line.split(' ').collect();
         let [_, client, dir, hex] = fields[..] else { panic!("{line:?} is no record") };
         let dir = dir.chars().next().expect("i or o");
@@ -61,7 +64,7 @@ fn bytes_missing(remark: &str) -> usize {
 
 /// Waits until a file holds this of a client.
 fn holds(file: &Path, client: &str, up: &[u8], down: &[u8]) {
-    eventually(|| {
+    in_time(READ, || {
         let all = recorded(&fs::read_to_string(file).unwrap_or_default());
         let of = |dir| all.get(&(client.to_owned(), dir)).map_or(&[][..], Vec::as_slice);
         let seen = (of('i'), of('o'));
@@ -229,8 +232,11 @@ fn a_full_disk_is_told_once_and_written_again_later() {
     let line = scene.gateway.log.wait_for("tap hexlog");
     assert!(line.contains("No space left on device") && line.contains("is not recorded"), "{line}");
     let file = scene.gateway.sees(&tiny.join("log"));
-    let whole = fs::read_to_string(&file).expect("what was written is there");
-    assert!(whole.is_empty() || whole.ends_with('\n'), "a torn line");
+    // each try takes back what it could not write to its end
+    eventually(|| {
+        let whole = fs::read_to_string(&file).expect("what was written is there");
+        if whole.is_empty() || whole.ends_with('\n') { Ok(()) } else { Err("a torn line".to_owned()) }
+    });
     File::options().write(true).open(&file).and_then(|file| file.set_len(0)).expect("it can be emptied");
     eventually(|| {
         client.send("x");
@@ -308,8 +314,7 @@ fn the_last_records_are_written_at_a_stop_and_whole_lines_at_a_kill() {
         scene.gateway.signal(signal);
         assert!(scene.gateway.ends_within(Duration::from_secs(20)).is_some(), "it still runs");
         let text = fs::read_to_string(log(&folder)).expect("it is there");
-        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let there = recorded(whole).remove(&(client.address(), 'i')).unwrap_or_default();
+        let there = recorded(&text).remove(&(client.address(), 'i')).unwrap_or_default();
         let sent = [b"?".to_vec(), Random::new(4 * MB as u64).bytes(4 * MB)].concat();
         assert!(sent.starts_with(&there), "other bytes");
         if signal == Signal::SIGTERM {

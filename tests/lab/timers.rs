@@ -209,7 +209,7 @@ fn small_writes_do_not_wait_for_acknowledgements() {
 fn hurried(scene: &Scene, mut from: Wire, mut to: Wire) -> Duration {
     let both = [&scene.net.client, &scene.net.upstream];
     for ns in both {
-        ns.run("iptables -A OUTPUT -p tcp --tcp-flags ALL ACK -j DROP");
+        ns.run("iptables -w -A OUTPUT -p tcp --tcp-flags ALL ACK -j DROP");
     }
     let mut slowest = Duration::ZERO;
     for byte in [b"a", b"b", b"c"] {
@@ -219,7 +219,7 @@ fn hurried(scene: &Scene, mut from: Wire, mut to: Wire) -> Duration {
         slowest = slowest.max(start.elapsed());
     }
     for ns in both {
-        ns.run("iptables -F OUTPUT");
+        ns.run("iptables -w -F OUTPUT");
     }
     slowest
 }

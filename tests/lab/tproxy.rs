@@ -22,7 +22,7 @@ fn net() -> Topology {
     net.gateway.run("ip -6 route add local ::/0 dev lo table 26729");
     for tool in ["iptables", "ip6tables"] {
         net.gateway.run(&format!(
-            "{tool} -t mangle -A PREROUTING -i lan -p tcp -m addrtype ! --dst-type LOCAL \
+            "{tool} -w -t mangle -A PREROUTING -i lan -p tcp -m addrtype ! --dst-type LOCAL \
              -j TPROXY --on-port {PORT} --tproxy-mark {MARK}"
         ));
     }
@@ -114,11 +114,10 @@ fn an_own_dial_that_comes_back_ends_as_a_loop() {
     let scene = scene(launch("-dial-timeout 60s"));
     // what this machine sends to the upstream turns back and comes in
     let to = "-p tcp -d 10.2.0.2 --dport 3128";
-    scene.net.gateway.run(&format!("iptables -t mangle -A OUTPUT {to} -j MARK --set-xmark {MARK}"));
-    scene
-        .net
-        .gateway
-        .run(&format!("iptables -t mangle -A PREROUTING -i lo {to} -j TPROXY --on-port {PORT} --tproxy-mark {MARK}"));
+    scene.net.gateway.run(&format!("iptables -w -t mangle -A OUTPUT {to} -j MARK --set-xmark {MARK}"));
+    scene.net.gateway.run(&format!(
+        "iptables -w -t mangle -A PREROUTING -i lo {to} -j TPROXY --on-port {PORT} --tproxy-mark {MARK}"
+    ));
     if let Ok(mut client) = scene.net.client.try_connect(SocketAddr::new(V4, 443)) {
         assert_ne!(client.ending_within(PATIENCE), Ending::Open, "a loop holds the client");
     }

@@ -67,7 +67,7 @@ fn nobody_reaches_it_through_handyproxy_itself() {
     let scene = Scene::new("-sniff-timeout 5s -admin 0.0.0.0:9843 -admin-remote");
     // rules may be as wrong as they like
     let rule = format!("-i lan -p tcp --dport 9843 -j REDIRECT --to-ports {PORT}");
-    scene.net.gateway.run(&format!("iptables -t nat -I PREROUTING {rule}"));
+    scene.net.gateway.run(&format!("iptables -w -t nat -I PREROUTING {rule}"));
     for at in ["10.1.0.1:9843", "10.2.0.1:9843"] {
         // it may be reset before it is told that it is connected
         if let Ok(mut client) = scene.net.client.try_connect(at.parse().expect("an address")) {

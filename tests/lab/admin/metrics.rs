@@ -48,6 +48,7 @@ fn every_kind_of_session_is_counted_where_it_belongs() {
         line.expect(wanted);
         bytes[0] += line.number("up");
         bytes[1] += line.number("down");
+        line.get("retries").map_or(0.0, |_| line.number("retries"))
     };
     let start = stage.metrics();
     assert_eq!(start.value("handyproxy_sniffed_total{scanner=\"sni\"}"), 0.0, "what did not happen is 0");
@@ -70,7 +71,8 @@ fn every_kind_of_session_is_counted_where_it_belongs() {
     ended(client.address(), "end=refused");
     let (client, up) = Kind::Unknown.ask(scene);
     drop(up);
-    ended(client.address(), "end=hangup");
+    scene.upstream.hangs_up_on(&client);
+    let again = ended(client.address(), "end=hangup");
     let (mut client, up) = Kind::Tls.ask(scene);
     client.receive_all();
     client.fin();
@@ -113,7 +115,7 @@ fn every_kind_of_session_is_counted_where_it_belongs() {
     assert_eq!(metrics.value("handyproxy_sniff_seconds_count"), 8.0);
     let to = "upstream=\"10.2.0.2:3128\"";
     // all but the one that came straight and the one that is open
-    assert_eq!(metrics.sum("handyproxy_dial_seconds_count", &[to]), 9.0);
+    assert_eq!(metrics.sum("handyproxy_dial_seconds_count", &[to]), 9.0 + again);
     assert_eq!(metrics.sum("handyproxy_setup_seconds_count", &[to]), 4.0);
     assert_eq!(metrics.sum("handyproxy_connect_seconds_count", &[to]), 6.0, "those that were answered");
     assert_eq!(metrics.sum("handyproxy_tls_handshake_seconds_count", &[]), 0.0);

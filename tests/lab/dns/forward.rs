@@ -52,7 +52,7 @@ fn a_zones_names_are_asked_for_where_they_are_known() {
 fn questions_to_others_carry_the_mark() {
     let (scene, stub) = scene("corp.example=10.2.0.53");
     let _server = Server::start(&scene.net.upstream, "10.2.0.53:53", Manner::Cut, "192.0.2.53");
-    scene.net.gateway.run("iptables -A OUTPUT -d 10.2.0.53 -m mark ! --mark 0x68 -j DROP");
+    scene.net.gateway.run("iptables -w -A OUTPUT -d 10.2.0.53 -m mark ! --mark 0x68 -j DROP");
     assert_eq!(stub.ask("has.corp.example", "A").addr(), ip("192.0.2.53"));
 }
 

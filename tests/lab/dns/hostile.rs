@@ -109,6 +109,6 @@ fn a_flood_of_names_costs_little_memory_and_disk_and_nobody_the_name_in_use() {
     assert!(disk < most, "{disk} bytes in {took:?}");
     stub.patience(crate::support::PATIENCE);
     while stub.ask("used.example", "A").addrs != [used] {
-        assert!(start.elapsed() < took + Duration::from_secs(5), "its address went to the flood");
+        assert!(start.elapsed() < took + Duration::from_secs(30), "its address went to the flood");
     }
 }

@@ -168,15 +168,21 @@ impl Stage {
 
     /// Sees that nothing is left of a setup.
     pub(super) fn is_clean(&self) {
-        assert_eq!(self.tree(), []);
-        assert_eq!(self.rules(), [""; 0]);
-        assert!(!self.is_enabled() && !self.is_active(), "{}", self.read("systemctl.log"));
-        let left: Vec<_> = fs::read_dir(self.path("run/systemd/system")).expect("our folder").collect();
-        assert!(left.is_empty(), "{left:?}");
-        let drafts = fs::read_dir(self.path("run")).expect("our folder").filter_map(Result::ok);
-        let drafts: Vec<_> =
-            drafts.map(|entry| entry.file_name()).filter(|n| n.to_string_lossy().contains("setup")).collect();
-        assert!(drafts.is_empty(), "{drafts:?}");
+        assert_eq!(self.leftovers(), Ok(()));
+    }
+
+    /// What is left of a setup, if anything is.
+    pub(super) fn leftovers(&self) -> Result<(), String> {
+        let names = |folder: &str| -> Vec<String> {
+            let entries = fs::read_dir(self.path(folder)).expect("our folder").filter_map(Result::ok);
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        };
+        let (tree, rules, masks) = (self.tree(), self.rules(), names("run/systemd/system"));
+        let drafts: Vec<String> = names("run").into_iter().filter(|name| name.contains("setup")).collect();
+        if !tree.is_empty() || !rules.is_empty() || !masks.is_empty() || !drafts.is_empty() {
+            return Err(format!("{tree:?} {rules:?} {masks:?} {drafts:?}"));
+        }
+        if self.is_enabled() || self.is_active() { Err(self.read("systemctl.log")) } else { Ok(()) }
     }
 }
 
