@@ -24,7 +24,7 @@ async fn pipes_are_limited_used_again_and_closed_when_nobody_needs_them() {
     assert_eq!(pipe_ends(), before + 2);
     let start = Instant::now();
     while pipe_ends() > before {
-        assert!(start.elapsed() < Duration::from_secs(20), "kept although nobody needs it");
+        assert!(start.elapsed() < Duration::from_secs(60), "kept although nobody needs it");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -37,6 +37,8 @@ impl Folder {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("handyproxy-docs-{}-{number}", std::process::id()));
+        // a run that was interrupted may have left it
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).expect("a folder of our own");
         Folder(folder)
     }

@@ -81,11 +81,12 @@ fn ended(child: Child) -> (u32, Output) {
 }
 
 fn left_nothing(pid: u32) {
-    let own = format!("hpdemo-{pid}");
+    // another one's number may begin with ours
+    let (own, folder) = (format!("hpdemo-{pid}-"), format!("hpdemo-{pid}."));
     let namespaces = said(&output(Command::new("ip").args(["netns", "list"])).stdout);
     assert!(!namespaces.contains(&own), "{namespaces}");
     let folders = fs::read_dir(std::env::temp_dir()).expect("a folder").filter_map(Result::ok);
-    let left: Vec<_> = folders.map(|f| f.file_name()).filter(|f| f.to_string_lossy().starts_with(&own)).collect();
+    let left: Vec<_> = folders.map(|f| f.file_name()).filter(|f| f.to_string_lossy().starts_with(&folder)).collect();
     assert!(left.is_empty(), "{left:?}");
     eventually(|| match living(pid) {
         left if left.is_empty() => Ok(()),

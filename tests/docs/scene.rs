@@ -173,7 +173,7 @@ impl Scene {
     pub(super) fn view_from(&self, is_client: bool, with_dns: bool, words: &[&str]) -> Output {
         let place = if is_client { &self.net.client } else { &self.net.gateway };
         let with = [("hosts-without-site", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")];
-        let words = [&["timeout", "20"], words].concat();
+        let words = [&["timeout", "120"], words].concat();
         let mut command = seeing(&self.folder, if with_dns { &with } else { &MACHINES }, &words);
         command.env("CURL_CA_BUNDLE", self.folder.0.join("ca"));
         let output = place.enter(|| output(&mut command));

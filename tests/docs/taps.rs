@@ -114,7 +114,7 @@ fn asked(path: &str) -> String {
     let net = Topology::new();
     net.redirect();
     let upstream = net.upstream.listen(UPSTREAM);
-    let flags = "-sniff-timeout 1s -dns 127.0.0.1:5353 -tap flow:/dev/null -admin 127.0.0.1:9843 -upstream-proxy";
+    let flags = "-sniff-timeout 1m -dns 127.0.0.1:5353 -tap flow:/dev/null -admin 127.0.0.1:9843 -upstream-proxy";
     let daemon = Launch::new(&format!("{flags} {UPSTREAM}")).start(&net.gateway);
     let mut open = Vec::new();
     for answer in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 403 No\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\nhello"] {

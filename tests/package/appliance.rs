@@ -22,7 +22,7 @@ fn a_gateway_set_up_by_the_manual_survives_a_reboot_and_leaves_nothing() {
         // what the network of this machine gives it
         machine.runs("echo 10.2.0.2 proxy.corp.example >>/etc/hosts");
         let before = machine.census();
-        assert!(!world.visit(&net.client, "http").status.success(), "there must be no other way");
+        assert!(!world.visit(&net.client, "http", "5").status.success(), "there must be no other way");
 
         let start = Instant::now();
         for command in manual::commands("The package", "apt install") {
@@ -67,7 +67,7 @@ fn a_gateway_set_up_by_the_manual_survives_a_reboot_and_leaves_nothing() {
         assert!(!rules.to_lowercase().contains("handyproxy"), "{line}: {rules}");
     }
     assert_eq!(machine.runs("ip rule | grep -c .").trim(), "3");
-    assert!(!world.visit(&net.client, "http").status.success(), "there is a way still");
+    assert!(!world.visit(&net.client, "http", "5").status.success(), "there is a way still");
     assert_eq!(machine.runs("find /run -name '*handyproxy*' -not -path '/run/credentials*'"), "");
 }
 

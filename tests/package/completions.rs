@@ -109,7 +109,7 @@ fn zsh_completes_flags_values_and_subcommands() {
         let scratch = Scratch::new();
         let told = scratch.write("told", "");
         let mut command = Command::new("timeout");
-        command.args(["20", "zsh", "-f", "-c", ASK, "zsh", script, typed]).env("OUT", told).env("TERM", "dumb");
+        command.args(["120", "zsh", "-f", "-c", ASK, "zsh", script, typed]).env("OUT", told).env("TERM", "dumb");
         succeeds(&mut command).replace('=', "")
     });
 }

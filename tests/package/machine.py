@@ -24,7 +24,7 @@ import time
 FOLDERS = ["/etc/systemd/system", "/usr/lib/systemd/system"]
 WANTS = "/etc/systemd/system/{}.wants"
 TARGET = "multi-user.target"
-PATIENCE = 15
+PATIENCE = 120
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 units = {}

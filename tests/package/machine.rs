@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use super::lab::support::netns::Netns;
 use super::scratch::Scratch;
@@ -134,6 +135,16 @@ impl Drop for Machine<'_> {
     fn drop(&mut self) {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
+        // its first process goes after that, and the disk, which may be used again, with it
+        let start = Instant::now();
+        let lives = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.first)).unwrap_or_default();
+            // PID (NAME) STATE
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+        };
+        while lives() && start.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -13,6 +13,8 @@ impl Scratch {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("package-{}-{number}", std::process::id());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        // a run that was interrupted may have left it
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder of our own");
         Scratch(folder)
     }

@@ -63,7 +63,8 @@ fn negotiate_says_that_a_static_program_cannot() {
 /// An empty folder with the program in it, and what it reads.
 fn root(settings: &str) -> Scratch {
     let root = Scratch::new();
-    fs::copy(program(), root.path("handyproxy")).expect("our folder");
+    // by a child: a descriptor of ours could be open in another test's fork and make the program "busy"
+    succeeds(Command::new("cp").arg(program()).arg(root.path("handyproxy")));
     root.write("settings.toml", &format!("local-port = {PORT}\nmark = 0\n{settings}"));
     fs::create_dir(root.path("etc")).expect("our folder");
     root.write("etc/hosts", "10.2.0.2 proxy.corp.example\n");

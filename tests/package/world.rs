@@ -49,11 +49,12 @@ impl World {
         World { scratch, process, told }
     }
 
-    /// A client that knows of no proxy looks at the site, over http or https.
-    pub(super) fn visit(&self, client: &Netns, scheme: &str) -> Output {
+    /// A client that knows of no proxy looks at the site, over http or https, for so many seconds at most.
+    pub(super) fn visit(&self, client: &Netns, scheme: &str, seconds: &str) -> Output {
         let port = if scheme == "http" { 80 } else { 443 };
         let mut command = Command::new("curl");
-        command.args(["-sS", "--max-time", "5", "--noproxy", "*", "--resolve", &format!("{SITE}:{port}:{ADDRESS}")]);
+        command.args(["-sS", "--max-time", seconds, "--noproxy", "*"]);
+        command.args(["--resolve", &format!("{SITE}:{port}:{ADDRESS}")]);
         command.arg("--cacert").arg(self.scratch.path("ca")).arg(format!("{scheme}://{SITE}/"));
         client.enter(|| output(&mut command))
     }
@@ -62,7 +63,7 @@ impl World {
     pub(super) fn is_reached_by_name(&self, client: &Netns) {
         for (scheme, port) in [("http", 80), ("https", 443)] {
             self.told.lock().expect("nobody panics with it").clear();
-            let page = self.visit(client, scheme);
+            let page = self.visit(client, scheme, "60");
             assert_eq!(
                 said(&page.stdout),
                 format!("This is {SITE}, reached over {scheme}.\n"),

@@ -57,7 +57,7 @@ fn the_better_algorithm_is_taken_and_a_stale_nonce_is_no_refusal() {
         stage.fetch(SITE);
         session(&gateway, TARGET).expect("end=done status=200");
     }
-    let asked: Vec<String> = stubs::asked(&proxy).into_iter().map(|(_, what)| what).collect();
+    let asked: Vec<String> = stubs::asked(&proxy, 7).into_iter().map(|(_, what)| what).collect();
     let first = |count: u32| format!("digest SHA-256 {count:08} 200");
     let stale = "digest SHA-256 00000004 407".to_owned();
     assert_eq!(asked, ["none 407".to_owned(), first(1), first(2), first(3), stale, first(1), first(2)]);

@@ -40,7 +40,7 @@ fn the_second_serves_until_the_first_is_back() {
     let first = squid(&stage, "first", 3128);
     let start = std::time::Instant::now();
     while count(&gateway, " is up again after ") == 0 {
-        assert!(start.elapsed() < std::time::Duration::from_secs(10), "never back");
+        assert!(start.elapsed() < std::time::Duration::from_secs(120), "never back");
         stage.fetch(SITE);
         session(&gateway, TARGET).expect("end=done status=200");
     }
@@ -48,7 +48,8 @@ fn the_second_serves_until_the_first_is_back() {
     assert!(up.contains("INFO") && up.contains("upstream corp: http://10.2.0.2:3128 is up again after "), "{up}");
     fetch("10.2.0.2:3128");
     assert_eq!(count(&gateway, " is down: "), 1, "one line for each change");
-    assert!(first.requests().len() >= 2 && second.requests().len() >= 3);
+    first.requests_at_least(2, |_| true);
+    second.requests_at_least(3, |_| true);
 }
 
 #[test]

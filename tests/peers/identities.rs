@@ -78,7 +78,7 @@ fn relayed_requests_never_share_a_connection() {
             line.expect(&format!("end=done via={user} requests=10"));
         }
     }
-    let requests = squid.requests();
+    let requests = squid.requests_at_least(60, |r| r.status == "200");
     let of =
         |user: &str| requests.iter().filter(|r| r.status == "200" && r.user.to_lowercase().ends_with(user)).count();
     assert_eq!((of("ada"), of("bob")), (30, 30));

@@ -2,15 +2,15 @@
 
 use crate::lab::support::topology::Topology;
 use crate::world::upstream::Kind;
-use crate::world::{RULES, World, assert_same};
+use crate::world::{RULES, SNIFFING, World, assert_same};
 
 #[test]
 fn nothing_gets_out_without_the_rules() {
     let world = World::behind(Kind::Squid);
     for option in ["-4", "-6"] {
-        let line = format!("curl -sSf --connect-timeout 2 {option} http://www.bench.example/page.html");
+        let line = format!("curl -sSf {option} http://www.bench.example/page.html");
         world.net.rules("gateway down");
-        let outcome = world.client(&line).outcome();
+        let outcome = world.client(&format!("{line} --connect-timeout 2")).outcome();
         // could not connect, or not in time
         let codes = [Some(7), Some(28)];
         assert!(codes.contains(&outcome.status.code()), "{}", outcome.err);
@@ -35,7 +35,7 @@ fn rules_that_were_taken_down_are_gone() {
 
 #[test]
 fn the_gateways_own_programs_go_through_with_local_rules() {
-    let flags = format!("-upstream-proxy {} -sniff-timeout 2s", Kind::Squid.address());
+    let flags = format!("-upstream-proxy {} -sniff-timeout {SNIFFING}", Kind::Squid.address());
     let world = World::with(Kind::Squid, &flags, |net| {
         default_route(net);
         // the upstream's port is among them: only the mark keeps handyproxy's own dials out

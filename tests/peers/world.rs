@@ -51,7 +51,7 @@ impl Deref for World {
 impl World {
     /// A world behind such an upstream, with handyproxy sniffing and the repository's rules for ports 80 and 443.
     pub(crate) fn behind(kind: Kind) -> Self {
-        let flags = format!("-upstream-proxy {} -sniff-timeout 2s", kind.address());
+        let flags = format!("-upstream-proxy {} -sniff-timeout {SNIFFING}", kind.address());
         Self::with(kind, &flags, |net| net.rules(RULES))
     }
 
@@ -106,8 +106,11 @@ impl World {
     }
 }
 
+/// How long handyproxy waits for what names the origin; nobody here waits so long.
+pub(crate) const SNIFFING: &str = "1m";
+
 /// What "at once" is for a program with all its start-up, on a busy machine: below every timeout.
-pub(crate) const AT_ONCE: Duration = Duration::from_millis(1500);
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(8);
 
 /// What a gateway's operator would write.
 pub(crate) const RULES: &str = "gateway up -i lan --dports 80,443";

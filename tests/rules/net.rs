@@ -5,7 +5,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::{Uid, geteuid, setfsuid};
 use socket2::{Domain, Socket, Type};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -66,8 +66,12 @@ impl Net {
     }
 
     pub fn replace(&self, tool: &str, script: &str) {
+        fs::remove_file(self.tools.join(tool)).expect("remove the link");
+        self.write_tool(tool, script);
+    }
+
+    fn write_tool(&self, tool: &str, script: &str) {
         let path = self.tools.join(tool);
-        fs::remove_file(&path).expect("remove the link");
         // written by a child: a descriptor of ours could be open in another test's fork and make the tool "busy"
         let mut write = Command::new("sh");
         write.args(["-ec", "printf %s \"$1\" >\"$2\"; chmod +x \"$2\"", "sh", script]).arg(path);
@@ -213,11 +217,18 @@ done");
             let socket = UdpSocket::bind((any, 0)).expect("bind");
             socket.connect(to).map_err(|e| e.kind())?;
             // generous, so that a refusal is a refusal and not a guess
-            socket.set_read_timeout(Some(Duration::from_secs(3))).expect("set a timeout");
-            socket.send(b"?").map_err(|e| e.kind())?;
+            socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set a timeout");
             let mut buffer = [0; 100];
-            let read = socket.recv(&mut buffer).map_err(|e| e.kind())?;
-            Ok(String::from_utf8_lossy(&buffer[..read]).into_owned())
+            // a datagram, or a refusal, may get lost
+            for _ in 0..4 {
+                socket.send(b"?").map_err(|e| e.kind())?;
+                match socket.recv(&mut buffer) {
+                    Ok(read) => return Ok(String::from_utf8_lossy(&buffer[..read]).into_owned()),
+                    Err(why) if why.kind() != ErrorKind::WouldBlock => return Err(why.kind()),
+                    Err(_) => {}
+                }
+            }
+            Err(ErrorKind::WouldBlock)
         })
     }
 
@@ -242,9 +253,23 @@ done");
     pub fn until(&self, what: &str, so: impl Fn(&Net) -> bool) {
         let started = Instant::now();
         while !so(self) {
-            assert!(started.elapsed() < Duration::from_secs(20), "{what}: not after 20 s: {}", self.everything());
+            assert!(started.elapsed() < Duration::from_secs(60), "{what}: not after 60 s: {}", self.everything());
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// From now on whoever sleeps here sleeps until time passes again: what must come before an end of time cannot come too
+    /// late, however busy the machine is.
+    pub fn stop_time(&self) {
+        let script = "#!/bin/sh\necho \"$1\" >>${0%/*}/slept\nwhile [ -d \"${0%/*}\" ] && [ ! -e \"${0%/*}/passed\" ]; do /bin/sleep 0.02; done\n";
+        self.write_tool("sleep", script);
+    }
+
+    /// Lets time pass, and returns for how long everybody has slept.
+    pub fn pass_time(&self) -> Vec<String> {
+        File::create(self.tools.join("passed")).expect("our folder");
+        let slept = fs::read_to_string(self.tools.join("slept")).unwrap_or_default();
+        slept.lines().map(str::to_owned).collect()
     }
 
     /// Interfaces that merely exist.
@@ -273,9 +298,9 @@ done");
             if let Some(from) = dial.from {
                 socket.bind(&SocketAddr::new(from, 0).into()).expect("bind to an address of the client");
             }
-            socket.connect_timeout(&to.into(), Duration::from_secs(5)).expect("connect");
+            socket.connect_timeout(&to.into(), Duration::from_secs(30)).expect("connect");
             let mut stream = TcpStream::from(socket);
-            stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set a timeout");
+            stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set a timeout");
             let mut banner = String::new();
             stream.read_to_string(&mut banner).expect("read the banner");
             banner

@@ -10,6 +10,6 @@ def echo(socket):
         socket.send(message)
 
 
-with serve(echo, sys.argv[1], int(sys.argv[2]), max_size=None) as server:
+with serve(echo, sys.argv[1], int(sys.argv[2]), max_size=None, open_timeout=60, ping_interval=None) as server:
     print("listening", flush=True)
     server.serve_forever()

@@ -50,7 +50,7 @@ fn a_body_waits_until_the_credentials_are_in_order() {
         let hashed = format!("{} {}", stage.origin.big.len(), sum.split(' ').next().expect("a hash"));
         let wanted = [hashed.as_bytes(), hashed.as_bytes(), stage.origin.page()].concat();
         assert_same(&got, &wanted, scheme);
-        assert_eq!(telling.said().matches("POST /hash").count(), 2, "each once: {}", telling.said());
+        telling.was_asked("POST /hash", 2);
         for (name, requests) in [("tell", 2), ("www", 1)] {
             let name = format!("{name}.bench.example");
             let line = gateway.log.take_session(&name, |line| line.get("name") == Some(&name));

@@ -21,9 +21,19 @@ impl Kerberos {
 
     /// The same with a clock of its own, such as `faketime +30m`.
     pub(crate) fn start_under(stage: &Stage, clock: &str) -> Self {
+        // who makes a ticket's proof and who reads it may be a while apart
+        Self::start_with(stage, clock, 60)
+    }
+
+    /// The same where clocks differ by a second at most.
+    pub(crate) fn start_strict(stage: &Stage) -> Self {
+        Self::start_with(stage, "", 1)
+    }
+
+    fn start_with(stage: &Stage, clock: &str, tolerance: u32) -> Self {
         let root = stage.scratch().root().to_owned();
         let dir = stage.scratch().dir("kdc");
-        let path = stage.scratch().write("krb5.conf", configuration(&root));
+        let path = stage.scratch().write("krb5.conf", configuration(&root, tolerance));
         let path = path.to_str().expect("a plain path").to_owned();
         let variables = variables(&path);
         let tool = |words: &[&str]| tool_with(&dir, words, &variables);
@@ -66,7 +76,7 @@ fn variables(path: &str) -> [(&str, &str); 2] {
     [("KRB5_CONFIG", path), ("KRB5_KDC_PROFILE", path)]
 }
 
-fn configuration(root: &str) -> String {
+fn configuration(root: &str, tolerance: u32) -> String {
     format!(
         "[libdefaults]
          default_realm = BENCH.EXAMPLE
@@ -74,7 +84,7 @@ fn configuration(root: &str) -> String {
          dns_lookup_kdc = false
          dns_canonicalize_hostname = false
          rdns = false
-         clockskew = 1
+         clockskew = {tolerance}
          default_ccache_name = FILE:{root}/kdc/none
          default_keytab_name = FILE:{root}/kdc/none
          default_client_keytab_name = FILE:{root}/kdc/none

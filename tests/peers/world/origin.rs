@@ -145,8 +145,8 @@ impl Telling {
         Self(stage.beyond(&format!("{PYTHON}/origin.py {V4} 8080")).serve("listening"))
     }
 
-    /// What it has been asked for so far.
-    pub(crate) fn said(&self) -> String {
-        self.0.said()
+    /// Waits until it has been asked for this so often; it must not have been more often.
+    pub(crate) fn was_asked(&self, words: &str, times: usize) {
+        self.0.says_times(words, times);
     }
 }

@@ -6,6 +6,7 @@
 //! own: no name service of this machine, and no other program's shared memory.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,12 +14,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::scratch::Scratch;
-use crate::lab::support::eventually;
 use crate::lab::support::journal::Journal;
 use crate::lab::support::netns::Netns;
 
 /// The longest that a client program may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The longest that a service may take to say something.
+const START: Duration = Duration::from_secs(60);
 
 const SEARCH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -161,8 +164,7 @@ impl<'a> Program<'a> {
                 break Some(status);
             }
             if start.elapsed() > PATIENCE {
-                let _ = child.kill();
-                let _ = child.wait();
+                end(&mut child);
                 break None;
             }
             thread::sleep(Duration::from_millis(2));
@@ -217,10 +219,27 @@ pub(crate) struct Service {
 impl Service {
     /// Waits until it has written a line with these words.
     pub(crate) fn wait_for(&self, words: &str) {
-        eventually(|| {
+        self.wait_until(words, |said| said.contains(words));
+    }
+
+    /// Waits until it has written these words so often; it must not have been more often.
+    pub(crate) fn says_times(&self, words: &str, times: usize) {
+        let count = |said: &str| said.matches(words).count();
+        let said = self.wait_until(words, |said| count(said) >= times);
+        assert_eq!(count(&said), times, "{words:?} from {}:\n{said}", self.name);
+    }
+
+    /// Waits until what it has written is as wanted: a program may need long to start.
+    pub(crate) fn wait_until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let start = Instant::now();
+        loop {
             let said = self.said();
-            if said.contains(words) { Ok(()) } else { Err(format!("no {words:?} from {}:\n{said}", self.name)) }
-        });
+            if wanted(&said) {
+                return said;
+            }
+            assert!(start.elapsed() < START, "no {what:?} from {}:\n{said}", self.name);
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// All that it has written so far.
@@ -234,10 +253,29 @@ impl Drop for Service {
         if thread::panicking() {
             eprintln!("--- {}\n{}", self.name, self.said());
         }
-        // an error means that it has ended already
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
+}
+
+/// Ends what `spawn` began. The first process of its namespace goes after our own one, and after all others there: only
+/// then nobody listens any more.
+fn end(child: &mut Child) {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id()));
+    let first = children.ok().and_then(|pids| pids.trim().parse::<u32>().ok());
+    // an error means that it has ended already
+    let _ = child.kill();
+    let _ = child.wait();
+    let start = Instant::now();
+    while first.is_some_and(lives) && start.elapsed() < START {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether there is such a process, which is not dead and merely unasked for.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // PID (NAME) STATE
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// Runs a program of this machine that needs no network, in a directory, and returns what it printed.

@@ -20,6 +20,8 @@ impl Scratch {
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("handyproxy-peers-{}-{n}", std::process::id());
         let root = std::env::temp_dir().join(name);
+        // a run that was interrupted may have left it
+        let _ = fs::remove_dir_all(&root);
         fs::create_dir(&root).unwrap_or_else(|why| panic!("{}: {why}", root.display()));
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).expect("it is ours");
         Self { root }

@@ -65,16 +65,26 @@ impl Squid {
 
     /// Waits until it has so many requests on record, and returns them; there must not be more.
     pub(crate) fn requests_in_all(&self, count: usize) -> Vec<Request> {
-        let requests = eventually(|| {
-            let requests = self.requests();
-            if requests.len() >= count { Ok(requests) } else { Err(format!("not {count}: {}", self.record())) }
-        });
+        let requests = self.requests_at_least(count, |_| true);
         assert_eq!(requests.len(), count, "requests on record:\n{}", self.record());
         requests
     }
 
+    /// Waits until it has so many requests of this kind on record, and returns all: a request may be written down when
+    /// its answer has been read already.
+    pub(crate) fn requests_at_least(&self, count: usize, kind: impl Fn(&Request) -> bool) -> Vec<Request> {
+        eventually(|| {
+            let requests = self.requests();
+            let those = requests.iter().filter(|request| kind(request)).count();
+            if those >= count { Ok(requests) } else { Err(format!("not {count}: {}", self.record())) }
+        })
+    }
+
+    /// The whole lines of its record.
     fn record(&self) -> String {
-        std::fs::read_to_string(&self.access).unwrap_or_default()
+        let mut text = std::fs::read_to_string(&self.access).unwrap_or_default();
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        text
     }
 }
 

@@ -7,7 +7,7 @@ use super::origin::Origin;
 use super::program::Program;
 use super::resolver::Resolver;
 use super::scratch::Scratch;
-use super::{CLIENT_HOSTS, GATEWAY_HOSTS, UPSTREAM_HOSTS, V4, V6, assert_same};
+use super::{CLIENT_HOSTS, GATEWAY_HOSTS, SNIFFING, UPSTREAM_HOSTS, V4, V6, assert_same};
 use crate::lab::support::daemon::{Daemon, Launch};
 use crate::lab::support::eventually;
 use crate::lab::support::journal::SessionLine;
@@ -49,7 +49,7 @@ impl Stage {
         stage
     }
 
-    /// handyproxy with this configuration file and a sniff timeout of 2 s; it listens.
+    /// handyproxy with this configuration file and a long sniff timeout; it listens.
     pub(crate) fn gateway(&self, toml: &str) -> Daemon {
         self.start(self.launch(toml))
     }
@@ -57,7 +57,7 @@ impl Stage {
     /// What `gateway` starts, to be changed before; it finds names in the gateway's hosts file.
     pub(crate) fn launch(&self, toml: &str) -> Launch {
         self.configure(toml);
-        let flags = format!("-sniff-timeout 2s -config {}/gateway.toml", self.scratch.root());
+        let flags = format!("-sniff-timeout {SNIFFING} -config {}/gateway.toml", self.scratch.root());
         Launch::new(&flags).with_file(&self.scratch.path("hosts.gateway"), "/etc/hosts")
     }
 

@@ -17,9 +17,10 @@ pub(crate) fn digest(stage: &Stage) -> Service {
     stage.beyond(&format!("{PYTHON}/digest_proxy.py 3128 ada geheim-ada")).serve("listening")
 }
 
-/// What a proxy of ours was asked: connection, credentials and status of each CONNECT.
-pub(crate) fn asked(proxy: &Service) -> Vec<(String, String)> {
-    let said = proxy.said();
+/// What a proxy of ours was asked, so often at least: connection, credentials and status of each CONNECT.
+pub(crate) fn asked(proxy: &Service, times: usize) -> Vec<(String, String)> {
+    // what it says comes to us by a way of its own
+    let said = proxy.wait_until(" CONNECT ", |said| said.matches(" CONNECT ").count() >= times);
     let lines = said.lines().filter_map(|line| line.split_once(" CONNECT "));
     lines
         .map(|(peer, rest)| {
