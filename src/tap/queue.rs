@@ -321,6 +321,10 @@ impl Writer<'_> {
             if reopen {
                 self.reopen();
             }
+            if last {
+                // there is no later time to try again
+                self.retry = None;
+            }
             for entry in batch.drain(..) {
                 self.entry(&entry);
             }
