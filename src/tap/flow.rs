@@ -56,9 +56,9 @@ impl Flow {
 
 impl Scribe for Flow {
     fn write(&mut self, record: &Record) -> io::Result<()> {
-        let out = self.output.room();
         match &mut self.lines {
             Lines::Informer(sessions) => {
+                let out = self.output.room();
                 let mut pair = kept(sessions, record);
                 for status in pair.step(status(&record.what)) {
                     status.inform(&record.facts, out);
@@ -68,6 +68,12 @@ impl Scribe for Flow {
             }
             Lines::Readable { lines, sessions, day } => {
                 let Some(event) = event(&record.what) else { return Ok(()) };
+                // a file of its own says of which day it is
+                self.output.look()?;
+                if self.output.is_anew() {
+                    *day = None;
+                }
+                let out = self.output.room();
                 let today = record.at / DAY;
                 if day.is_none_or(|day| day != today) {
                     heading(out, record.at)?;
@@ -87,7 +93,12 @@ impl Scribe for Flow {
     }
 
     fn forget(&mut self) -> u64 {
-        self.output.forget()
+        let forgotten = self.output.forget();
+        // the day may have been among it
+        if let (Lines::Readable { day, .. }, 1..) = (&mut self.lines, forgotten) {
+            *day = None;
+        }
+        forgotten
     }
 
     fn missed(&mut self, records: u64, bytes: u64) -> io::Result<()> {
@@ -102,12 +113,7 @@ impl Scribe for Flow {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        self.output.reopen()?;
-        // a file of its own says of which day it is
-        if let Lines::Readable { day, .. } = &mut self.lines {
-            *day = None;
-        }
-        Ok(())
+        self.output.reopen()
     }
 }
 

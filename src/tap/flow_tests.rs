@@ -124,6 +124,37 @@ fn a_file_that_was_rotated_is_opened_anew_and_says_its_day() {
 }
 
 #[test]
+fn a_file_that_was_moved_or_emptied_says_its_day_again() {
+    let folder = Folder::new();
+    let mut flow = flow(TapForm::Flow, &folder, "file");
+    let session = Session::new(1, 47770);
+    all(&mut flow, &session);
+    let whole = folder.read("file");
+    fs::rename(folder.path("file"), folder.path("file.1")).expect("a file");
+    flow.output.look_soon();
+    all(&mut flow, &session);
+    assert_eq!(folder.read("file"), whole);
+    fs::write(folder.path("file"), "").expect("a file");
+    flow.output.look_soon();
+    all(&mut flow, &session);
+    assert_eq!(folder.read("file"), whole);
+}
+
+#[test]
+fn the_day_is_not_lost_with_lines_that_could_not_be_written() {
+    let folder = Folder::new();
+    let mut flow = flow(TapForm::Flow, &folder, "file");
+    let session = Session::new(1, 47770);
+    session.tell(&mut flow, What::Opened);
+    assert_eq!(flow.forget(), 1);
+    session.tell(&mut flow, read(Dir::Up, b"x"));
+    session.tell(&mut flow, closed(End::Done, By::Us));
+    flow.flush().expect("a file that can be written");
+    let text = text(&folder, "file");
+    assert!(text.starts_with("# Sat, 21 Nov 2026") && text.matches("times are UTC").count() == 1, "{text}");
+}
+
+#[test]
 fn colours_are_for_those_who_ask() {
     let folder = Folder::new();
     for (colour, coloured) in [(None, false), (Some(false), false), (Some(true), true)] {

@@ -31,6 +31,8 @@ pub struct Output {
     /// The length of the file; `None` where it has none.
     good: Option<u64>,
     looked: Instant,
+    /// It is another file than before, or an empty one.
+    anew: bool,
 }
 
 impl Output {
@@ -80,7 +82,7 @@ impl Output {
         let status = file.metadata()?;
         let good = (path.is_some() && status.is_file()).then_some(status.len());
         let path = path.map(Path::to_path_buf);
-        Ok(Output { path, file, gathered: Vec::new(), records: 0, whole: 0, good, looked: Instant::now() })
+        Ok(Output { path, file, gathered: Vec::new(), records: 0, whole: 0, good, looked: Instant::now(), anew: false })
     }
 
     /// The length of the file, with what is gathered.
@@ -207,11 +209,20 @@ impl Output {
         let Some(path) = &self.path else { return Ok(()) };
         let new = Output::open(Some(path), true)?;
         (self.file, self.good, self.looked) = (new.file, new.good, new.looked);
+        self.anew = true;
         Ok(())
     }
 
+    /// Whether what is written next goes to another file than before, or to one that was emptied; tells it once.
+    pub(super) fn is_anew(&mut self) -> bool {
+        std::mem::take(&mut self.anew)
+    }
+
     /// Sees whether the file was rotated away; it is opened anew then, or else nothing is written.
-    fn look(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub(super) fn look(&mut self) -> io::Result<()> {
         let Some(path) = self.path.as_ref().filter(|_| self.good.is_some() && self.looked.elapsed() >= LOOK) else {
             return Ok(());
         };
@@ -219,6 +230,7 @@ impl Output {
         let same = std::fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == (ours.dev(), ours.ino()));
         if same {
             // somebody may have emptied it
+            self.anew |= self.good.is_some_and(|good| ours.len() < good);
             (self.good, self.looked) = (Some(ours.len()), Instant::now());
             return Ok(());
         }
@@ -232,6 +244,12 @@ impl Output {
     fn put(&mut self, [head, body]: [&[u8]; 2]) -> Result<(), Torn> {
         self.look().map_err(|error| Torn { taken: 0, error })?;
         write(&mut self.file, &[&self.gathered, head, body], &mut self.good)
+    }
+
+    /// Has the next write look whether the file is still there.
+    #[cfg(test)]
+    pub(super) fn look_soon(&mut self) {
+        self.looked = Instant::now().checked_sub(LOOK).expect("the machine has run for a while");
     }
 
     fn cleared(&mut self) {

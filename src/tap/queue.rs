@@ -21,6 +21,8 @@ const FACTS: usize = 512;
 const SURPLUS: usize = 64 << 20;
 /// What is taken off the queue at once.
 const BATCH: usize = 1 << 20;
+/// Places for entries that are kept while nothing waits; a burst may have needed many more.
+const PLACES: usize = 4096;
 /// How long a file that cannot be written is left alone.
 const RETRY: Duration = Duration::from_secs(2);
 /// How long the last records may take at the end.
@@ -321,6 +323,10 @@ impl Writer<'_> {
             if reopen {
                 self.reopen();
             }
+            if last {
+                // there is no later time to try again
+                self.retry = None;
+            }
             for entry in batch.drain(..) {
                 self.entry(&entry);
             }
@@ -364,6 +370,10 @@ impl Writer<'_> {
                 break;
             }
         }
+        if queue.entries.is_empty() {
+            queue.entries.shrink_to(PLACES);
+        }
+        batch.shrink_to(PLACES);
         let last = queue.closed && queue.entries.is_empty();
         (weight, std::mem::take(&mut queue.reopen), last)
     }

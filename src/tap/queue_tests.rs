@@ -193,6 +193,37 @@ fn a_file_that_fails_costs_records_and_nothing_else() {
 }
 
 #[test]
+fn what_a_file_has_cost_is_noted_at_the_end_without_waiting_for_the_next_try() {
+    let rig = rig(WhenFull::Drop, 1 << 20);
+    let tapped = session(&rig.sink);
+    rig.go.send(Ok(())).expect("it waits");
+    assert_eq!(rig.next(), Told::Opened);
+    tapped.copied(Dir::Up, b"lost");
+    rig.go.send(Err(io::ErrorKind::StorageFull.into())).expect("it waits");
+    eventually(|| rig.sink.counts().failing);
+    drop(tapped);
+    assert_eq!(rig.end(), [Told::Missed(1, 4)]);
+}
+
+#[test]
+fn a_burst_leaves_no_memory_behind() {
+    let rig = rig(WhenFull::Drop, 1 << 30);
+    let tapped = session(&rig.sink);
+    let places = || rig.sink.0.queue().entries.capacity();
+    for _ in 0..100_000 {
+        tapped.ended(Dir::Up);
+    }
+    assert!(places() > 50_000);
+    for _ in 0..100_001 {
+        rig.go.send(Ok(())).expect("it waits");
+    }
+    eventually(|| rig.sink.counts().queued == 0);
+    eventually(|| places() <= 2 * PLACES);
+    drop(tapped);
+    rig.end();
+}
+
+#[test]
 fn a_file_that_fails_for_long_hides_nothing_of_what_it_has_cost() {
     // the kernel's disk that is always full
     let rig = rig(WhenFull::Drop, 1 << 20);
