@@ -11,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{House, sessions};
+use crate::config::TapSettings;
 use crate::sys::{limits, pipe, process};
 
 /// How metrics are written.
@@ -139,13 +140,9 @@ impl Scrape {
 
     fn taps(&self, told: &mut Told<'_>) -> fmt::Result {
         let setup = self.0.gateway.setup();
-        let taps: Vec<_> = (setup.taps().enumerate())
-            .map(|(number, sink)| {
-                let (kind, format) = sink.settings().form.words();
-                let labels =
-                    [("tap", (number + 1).to_string()), ("kind", kind.to_owned()), ("format", format.to_owned())];
-                (labels, sink.counts(), sink.settings().queue)
-            })
+        let taps: Vec<_> = (told_apart(setup.taps().map(|sink| sink.settings())).into_iter())
+            .zip(setup.taps())
+            .map(|(labels, sink)| (labels, sink.counts(), sink.settings().queue))
             .collect();
         let written = taps.iter().map(|(labels, counts, _)| (labels.clone(), counts.written));
         told.counters("tap_records_written", "Records that a tap wrote", None, written)?;
@@ -175,6 +172,20 @@ impl Scrape {
         let mut build = told.family("build", "What this is", None, MetricType::Info)?;
         build.encode_info(&labels)
     }
+}
+
+/// The labels of taps: what they are, not where they stand, which the next settings may change. Some may be alike in
+/// all of it, as two that write a file per session into one folder; they are counted from 1.
+fn told_apart<'a>(taps: impl Iterator<Item = &'a TapSettings>) -> Vec<[(&'static str, String); 4]> {
+    let mut all: Vec<[(&'static str, String); 4]> = Vec::new();
+    for tap in taps {
+        let (kind, format) = tap.form.words();
+        let what = [("kind", kind.to_owned()), ("format", format.to_owned()), ("path", tap.shown_path())];
+        let number = 1 + all.iter().filter(|other| other.starts_with(&what)).count();
+        let [kind, format, path] = what;
+        all.push([kind, format, path, ("number", number.to_string())]);
+    }
+    all
 }
 
 /// What was told so far.

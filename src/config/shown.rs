@@ -120,8 +120,7 @@ fn tap_shown(text: &mut String, tap: &TapSettings) {
     if kind != format {
         let _ = writeln!(text, "format = {}", quoted(format));
     }
-    let path = tap.path.as_deref().map_or("-".to_owned(), whole);
-    let _ = writeln!(text, "path = {}", quoted(&path));
+    let _ = writeln!(text, "path = {}", quoted(&tap.shown_path()));
     for (name, patterns) in [("from", &tap.from), ("to", &tap.to)] {
         if !patterns.is_empty() {
             let _ = writeln!(text, "{name} = {}", list(patterns.iter().map(Pattern::to_string)));
@@ -159,7 +158,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 }
 
 /// A path that means the same wherever the file stands.
-fn whole(path: &Path) -> String {
+pub(super) fn whole(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).to_string_lossy().into_owned()
 }
 

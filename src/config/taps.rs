@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Place;
+use super::shown::whole;
 use crate::pattern::Pattern;
 
 /// Files that a tap of kind dump holds open at most.
@@ -66,6 +67,13 @@ pub enum WhenFull {
     Drop,
     /// The session waits.
     Wait,
+}
+
+impl TapSettings {
+    /// Its path as a text that means the same wherever it is read; `-` is stdout.
+    pub fn shown_path(&self) -> String {
+        self.path.as_deref().map_or("-".to_owned(), whole)
+    }
 }
 
 impl TapForm {

@@ -17,6 +17,8 @@ use crate::support::wire::{Ending, Wire, carry};
 
 use super::desk::{AT, Metrics, Stage, over_tcp, over_unix};
 
+/// What asks for metrics.
+const METRICS: &str = "GET /metrics HTTP/1.1\r\nHost: x\r\n";
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
 
 /// Brings a tunnel to its end.
@@ -182,24 +184,101 @@ fn clients_that_wait_are_told_of() {
     });
 }
 
+/// The labels of a tap of kind hexlog.
+fn hexlog(path: &str) -> String {
+    format!("{{kind=\"hexlog\",format=\"hexlog\",path=\"{path}\",number=\"1\"}}")
+}
+
 #[test]
-fn taps_are_told_of_by_number_and_kind() {
+fn taps_are_told_of_by_what_they_are() {
     let folder = Folder::new();
     let stage = Stage::new(&format!("-tap hexlog:{0}/hex.log -tap hexlog:{0}", folder.path()));
     let (client, up) = stage.scene.tunnel();
     finish(client, up);
-    let labels = r#"{tap="1",kind="hexlog",format="hexlog"}"#;
+    let (labels, other) = (hexlog(&format!("{}/hex.log", folder.path())), hexlog(folder.path()));
     let metrics = eventually(|| {
         let metrics = stage.metrics();
         let written = metrics.value(&format!("handyproxy_tap_records_written_total{labels}"));
         if written >= 2.0 { Ok(metrics) } else { Err(format!("{written} records")) }
     });
-    let other = labels.replace("\"1\"", "\"2\"");
     for (family, wanted) in [("tap_records_missed_total", 0.0), ("tap_missed_bytes_total", 0.0), ("tap_failing", 0.0)] {
         assert_eq!(metrics.value(&format!("handyproxy_{family}{labels}")), wanted, "{family}");
         assert_eq!(metrics.value(&format!("handyproxy_{family}{other}")), wanted, "{family}");
     }
     assert!(metrics.value(&format!("handyproxy_tap_queue_limit_bytes{labels}")) > 1e6);
+}
+
+#[test]
+fn a_reload_leaves_a_tap_its_series() {
+    let net = Topology::new();
+    let folder = Folder::new();
+    let text = |names: &[&str]| {
+        let taps = names.iter().map(|name| format!("[[tap]]\nkind = \"hexlog\"\npath = \"{name}\"\n"));
+        format!(
+            "admin = \"{0}/admin.sock\"\nupstream-proxy = \"10.2.0.2:3128\"\n{1}",
+            folder.path(),
+            taps.collect::<String>()
+        )
+    };
+    let scene = Scene::on(net, folder.launch(&text(&["one.log", "two.log"])));
+    let metrics = || over_unix(&format!("{}/admin.sock", folder.path()), METRICS);
+    let (client, up) = scene.tunnel();
+    finish(client, up);
+    let written = |name: &str| {
+        let labels = hexlog(&format!("{}/{name}", folder.path()));
+        let text = metrics().body;
+        let line = format!("handyproxy_tap_records_written_total{labels} ");
+        text.lines().find_map(|told| told.strip_prefix(&line)?.parse::<u64>().ok())
+    };
+    let before = eventually(|| match (written("one.log"), written("two.log")) {
+        (Some(one), Some(two)) if one == two && one >= 2 => Ok(two),
+        other => Err(format!("{other:?}")),
+    });
+    folder.config(&text(&["two.log"]));
+    scene.gateway.reload();
+    eventually(|| match (written("one.log"), written("two.log")) {
+        (None, Some(two)) if two >= before => Ok(()),
+        other => Err(format!("{other:?}, and {before} before")),
+    });
+}
+
+#[test]
+fn no_series_is_told_twice() {
+    let folder = Folder::new();
+    let path = format!("{}/a \"b\\", folder.path());
+    let net = Topology::new();
+    // all that may be alike: taps in one folder and on one stream, one proxy of two upstreams, names in two cases
+    let tap = |kind: &str, rest: &str| format!("[[tap]]\nkind = \"{kind}\"\n{rest}\n");
+    let dump = format!("path = '{path}/'");
+    let taps = [
+        tap("dump", &dump),
+        tap("dump", &dump),
+        tap("dump", &format!("format = \"raw\"\n{dump}")),
+        tap("flow", ""),
+        tap("flow", "colour = true"),
+    ];
+    let text = format!(
+        "upstream-proxy = \"corp\"\n[upstream.corp]\nproxy = [\"10.2.0.2:3128\", \"https://10.2.0.2:3128\"]\n\
+         [upstream.Corp]\nproxy = \"10.2.0.2:3128\"\n[[route]]\nto = [\"*:1\"]\nvia = \"Corp\"\n{}",
+        taps.concat()
+    );
+    let stage = Stage::configured(net, &text);
+    let (client, up) = stage.scene.tunnel();
+    finish(client, up);
+    let classic = over_unix(&stage.socket(), &format!("{METRICS}Accept: text/plain\r\n")).body;
+    for text in [&stage.metrics().text, &classic] {
+        let mut series = BTreeSet::new();
+        for sample in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series_of, _) = sample.rsplit_once(' ').expect("a value");
+            assert!(series.insert(series_of), "{series_of} stands twice in\n{text}");
+        }
+        assert_eq!(series.iter().filter(|series| series.contains("_tap_failing{")).count(), 5, "{text}");
+        assert_eq!(series.iter().filter(|series| series.contains("_upstream_up{")).count(), 3, "{text}");
+    }
+    let told = path.replace('\\', "\\\\").replace('"', "\\\"");
+    let labels = format!("{{kind=\"dump\",format=\"dumper\",path=\"{told}/\",number=\"2\"}}");
+    assert!(classic.contains(&format!("handyproxy_tap_failing{labels} ")), "{labels} in\n{classic}");
+    check(&stage.folder, &classic);
 }
 
 /// Runs promtool on a file of this folder.
@@ -229,11 +308,16 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
     assert!(old.head.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{}", old.head);
     let count = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
     assert_eq!(count(&old.body), count(&stage.metrics().text), "both tell the same");
-    let file = fs::File::open(stage.folder.write("metrics", &old.body)).expect("it was written");
+    check(&stage.folder, &old.body);
+}
+
+/// Has promtool look at metrics in the old format.
+fn check(folder: &Folder, metrics: &str) {
+    let file = fs::File::open(folder.write("metrics", metrics)).expect("it was written");
     let checked = Command::new("promtool").args(["check", "metrics"]).stdin(file).output();
     let checked = checked.expect("prometheus is installed, tests/run sees to it");
     let text = [checked.stdout, checked.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(checked.status.success() && text.is_empty(), "{text}\n{}", old.body);
+    assert!(checked.status.success() && text.is_empty(), "{text}\n{metrics}");
 }
 
 #[test]
