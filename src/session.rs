@@ -40,7 +40,7 @@ use report::Report;
 use tunnel::{Early, Requests, Tunnel, join};
 use way::{Way, Ways};
 
-pub use access::Access;
+pub use access::{Access, AccessCounts};
 pub use setup::{Gateway, Setup};
 pub use way::route;
 

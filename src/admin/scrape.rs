@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{House, sessions};
 use crate::config::TapSettings;
+use crate::session::AccessCounts;
 use crate::sys::{limits, pipe, process};
 
 /// How metrics are written.
@@ -74,6 +75,7 @@ impl Collector for Scrape {
         self.limits(&mut told)?;
         self.upstreams(&mut told)?;
         self.taps(&mut told)?;
+        self.access(&mut told)?;
         self.process(&mut told)
     }
 }
@@ -156,6 +158,15 @@ impl Scrape {
         told.gauges("tap_queue_limit", "Most memory of records that wait", Some(Unit::Bytes), limit)?;
         let failing = taps.iter().map(|(labels, counts, _)| (labels.clone(), u64::from(counts.failing)));
         told.gauges("tap_failing", "1 while a tap cannot write", None, failing)
+    }
+
+    fn access(&self, told: &mut Told<'_>) -> fmt::Result {
+        let AccessCounts { lost, queued, room, failing } = self.0.gateway.access.counts();
+        told.counter("access_log_lines_lost", "Lines that could not be written, and for which there was no room", None, lost)?;
+        let bytes = || Some(Unit::Bytes);
+        told.gauge("access_log_queue", "Memory of lines that wait to be written", bytes(), queued as u64)?;
+        told.gauge("access_log_queue_limit", "Most memory of lines that wait", bytes(), room as u64)?;
+        told.gauge("access_log_failing", "1 while the access log cannot be written", None, u64::from(failing))
     }
 
     fn process(&self, told: &mut Told<'_>) -> fmt::Result {

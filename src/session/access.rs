@@ -8,6 +8,7 @@ mod pen;
 mod writer;
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,21 @@ const FAREWELL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Access {
     state: RwLock<State>,
+    /// Lines that were lost, wherever they were to go.
+    lost: Arc<AtomicU64>,
+}
+
+/// How the access log is doing, where it has a place of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessCounts {
+    /// Lines that nobody will ever read.
+    pub lost: u64,
+    /// Bytes of lines that wait to be written.
+    pub queued: usize,
+    /// Most bytes that wait.
+    pub room: usize,
+    /// It cannot be written now.
+    pub failing: bool,
 }
 
 #[derive(Debug)]
@@ -42,7 +58,7 @@ struct State {
 impl Default for Access {
     fn default() -> Access {
         let state = State { place: AccessLog::Log, format: AccessFormat::Text, writer: None, leaving: Vec::new() };
-        Access { state: RwLock::new(state) }
+        Access { state: RwLock::new(state), lost: Arc::default() }
     }
 }
 
@@ -56,7 +72,7 @@ impl Access {
         if state.place != config.access_log {
             let writer = match &config.access_log {
                 AccessLog::Log | AccessLog::Off => None,
-                place => Some(Writer::start(place.clone(), ROOM)?),
+                place => Some(Writer::start(place.clone(), ROOM, self.lost.clone())?),
             };
             let left = std::mem::replace(&mut state.writer, writer);
             state.leaving.retain(|writer| !writer.has_ended());
@@ -71,6 +87,19 @@ impl Access {
     pub fn reopen(&self) {
         if let Some(writer) = &self.state().writer {
             writer.reopen();
+        }
+    }
+
+    /// How it is doing, the last lines to where they went before included.
+    pub fn counts(&self) -> AccessCounts {
+        let state = self.state();
+        let leaving = || state.leaving.iter().filter(|writer| !writer.has_ended());
+        let busy = || state.writer.iter().chain(leaving());
+        AccessCounts {
+            lost: self.lost.load(Ordering::Relaxed),
+            queued: busy().map(|writer| writer.queued()).sum(),
+            room: ROOM,
+            failing: busy().any(|writer| writer.is_failing()),
         }
     }
 

@@ -229,7 +229,7 @@ fn read(path: &Path) -> String {
 fn lines_are_written_whole_and_in_their_order_by_many_sessions_at_once() {
     let folder = Folder::new("order");
     let file = folder.0.join("made/on/the/way/access.log");
-    let writer = Writer::start(AccessLog::File(file.clone()), ROOM).expect("a thread");
+    let writer = Writer::start(AccessLog::File(file.clone()), ROOM, Arc::default()).expect("a thread");
     std::thread::scope(|scope| {
         for session in 0..4 {
             let writer = &writer;
@@ -255,20 +255,41 @@ fn a_place_that_cannot_be_written_keeps_what_there_is_room_for_and_counts_the_re
     let folder = Folder::new("room");
     let (stone, file) = (folder.0.join("stone"), folder.0.join("stone/access.log"));
     std::fs::write(&stone, "no folder").expect("a scratch file");
-    let writer = Writer::start(AccessLog::File(file.clone()), 1000).expect("a thread");
+    let all = Arc::new(AtomicU64::new(5));
+    let writer = Writer::start(AccessLog::File(file.clone()), 1000, all.clone()).expect("a thread");
     (0..30).for_each(|n| writer.push(format!("{n:099}\n").into_bytes()));
     assert_eq!(writer.waiting(), (1000, 20));
+    assert_eq!(all.load(Ordering::Relaxed), 25, "with those of other places");
+    soon(|| writer.is_failing().then_some(()));
     std::fs::remove_file(&stone).expect("a scratch file");
     writer.reopen();
     let text = soon(|| Some(read(&file)).filter(|text| text.lines().count() == 10));
     assert!(text.lines().enumerate().all(|(n, line)| line == format!("{n:099}")), "{text}");
     soon(|| (writer.waiting() == (0, 20)).then_some(()));
+    soon(|| (!writer.is_failing()).then_some(()));
     // there is room again
     writer.push(b"again\n".to_vec());
     soon(|| read(&file).ends_with("\nagain\n").then_some(()));
     writer.close();
     writer.wait(Instant::now() + Duration::from_secs(20));
     assert!(writer.has_ended());
+}
+
+#[test]
+fn lines_on_a_full_disk_wait_until_they_are_written_or_given_up() {
+    let lost = Arc::<AtomicU64>::default();
+    // it can be opened, and takes nothing
+    let writer = Writer::start(AccessLog::File("/dev/full".into()), ROOM, lost.clone()).expect("a thread");
+    soon(|| {
+        writer.push(b"a line\n".to_vec());
+        writer.is_failing().then_some(())
+    });
+    assert!(writer.queued() >= 7 && writer.queued().is_multiple_of(7), "{} bytes", writer.queued());
+    let lines = writer.queued() as u64 / 7;
+    assert_eq!(lost.load(Ordering::Relaxed), 0);
+    writer.close();
+    writer.wait(Instant::now() + Duration::from_secs(20));
+    assert_eq!(lost.load(Ordering::Relaxed), lines);
 }
 
 #[test]
@@ -288,6 +309,15 @@ fn a_writer_that_hangs_holds_neither_sessions_nor_the_end_up() {
     let writer = access.state().writer.clone().expect("a place of its own");
     let (bytes, lost) = writer.waiting();
     assert!(bytes <= ROOM && lost > 0, "{bytes} bytes wait, {lost} lines are lost");
+    let counts = AccessCounts { lost, queued: bytes, room: ROOM, failing: false };
+    assert_eq!(access.counts(), counts);
+    // elsewhere from now on: what waits for the pipe waits still, and what was lost is lost
+    let file = folder.0.join("access.log");
+    setup.config.access_log = AccessLog::File(file.clone());
+    access.change(&setup.config).expect("a thread");
+    access.write(&flow, &close, &setup);
+    soon(|| (!read(&file).is_empty()).then_some(()));
+    soon(|| (access.counts() == counts).then_some(()));
     let start = Instant::now();
     access.close();
     assert!((FAREWELL..FAREWELL + Duration::from_secs(2)).contains(&start.elapsed()), "{:?}", start.elapsed());

@@ -88,6 +88,11 @@ impl Output {
         self.good.unwrap_or_default() + self.gathered.len() as u64
     }
 
+    /// Bytes that are gathered, and were not handed to the kernel yet.
+    pub fn kept(&self) -> usize {
+        self.gathered.len()
+    }
+
     /// Room for a record that is made in place, behind those that are gathered; [`added`](Output::added) ends it.
     pub fn room(&mut self) -> &mut Vec<u8> {
         self.gathered.truncate(self.whole);

@@ -71,6 +71,14 @@ impl Pen {
         }
     }
 
+    /// Bytes of lines that are kept.
+    pub(super) fn kept(&self) -> usize {
+        match self {
+            Pen::File(output) | Pen::Stream(output) => output.kept(),
+            Pen::Journal(_) => 0,
+        }
+    }
+
     /// Gives up what was kept, and tells how many lines it was.
     pub(super) fn forget(&mut self) -> u64 {
         match self {

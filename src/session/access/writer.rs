@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,12 +22,16 @@ pub(super) struct Writer {
     queue: Mutex<Queue>,
     /// Told of everything that changes in the queue.
     news: Condvar,
+    /// It cannot be written now.
+    failing: AtomicBool,
+    /// Lines that were lost in all places so far.
+    lost_anywhere: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     lines: VecDeque<Vec<u8>>,
-    /// Of the lines that are not written yet, those included that the thread has taken.
+    /// Of the lines that are not written yet, those included that the thread, or its pen, has taken.
     bytes: usize,
     /// Lines that nobody will ever read, from the beginning.
     lost: u64,
@@ -36,17 +41,22 @@ struct Queue {
 }
 
 impl Writer {
-    /// Begins to write there, with so much room for what waits.
+    /// Begins to write there, with so much room for what waits, and counts in `lost` what is lost.
     ///
     /// # Errors
     /// There can be no further thread.
-    pub(super) fn start(place: AccessLog, room: usize) -> io::Result<Arc<Writer>> {
-        let writer = Arc::new(Writer { place, room, queue: Mutex::default(), news: Condvar::new() });
+    pub(super) fn start(place: AccessLog, room: usize, lost: Arc<AtomicU64>) -> io::Result<Arc<Writer>> {
+        let writer = Arc::new(Writer {
+            place,
+            room,
+            queue: Mutex::default(),
+            news: Condvar::new(),
+            failing: AtomicBool::new(false),
+            lost_anywhere: lost,
+        });
         let ours = writer.clone();
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             Hand { writer: &ours, taken: VecDeque::new(), pen: None, reopen: false, retry: None, told: 0 }.run();
-            ours.queue().ended = true;
-            ours.news.notify_all();
         })?;
         Ok(writer)
     }
@@ -54,8 +64,8 @@ impl Writer {
     /// Takes a line, its end included, or an entry of the journal; or loses it.
     pub(super) fn push(&self, line: Vec<u8>) {
         let mut queue = self.queue();
-        if queue.closed || queue.bytes + line.len() > self.room {
-            queue.lost += 1;
+        if queue.closed || queue.ended || queue.bytes + line.len() > self.room {
+            self.lose(&mut queue, 1);
             return;
         }
         queue.bytes += line.len();
@@ -65,6 +75,11 @@ impl Writer {
         if is_first {
             self.news.notify_all();
         }
+    }
+
+    fn lose(&self, queue: &mut Queue, lines: u64) {
+        queue.lost += lines;
+        self.lost_anywhere.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// The file was rotated away.
@@ -82,6 +97,16 @@ impl Writer {
     /// Whether the thread has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.queue().ended
+    }
+
+    /// Bytes that wait.
+    pub(super) fn queued(&self) -> usize {
+        self.queue().bytes
+    }
+
+    /// Whether it cannot be written now.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 
     /// Bytes that wait, and lines that were lost.
@@ -165,7 +190,7 @@ impl Hand<'_> {
         }
         while let Some(line) = self.taken.front() {
             if !pen.write(line)? {
-                self.writer.queue().lost += 1;
+                self.writer.lose(&mut self.writer.queue(), 1);
             }
             self.taken.pop_front();
         }
@@ -173,7 +198,7 @@ impl Hand<'_> {
     }
 
     fn bytes(&self) -> usize {
-        self.taken.iter().map(Vec::len).sum()
+        self.taken.iter().map(Vec::len).sum::<usize>() + self.pen.as_ref().map_or(0, Pen::kept)
     }
 
     /// Waits for something to do, and takes what has come; whether that is the last of it.
@@ -196,6 +221,7 @@ impl Hand<'_> {
     }
 
     fn works(&mut self) {
+        self.writer.failing.store(false, Ordering::Relaxed);
         let lost = self.untold();
         let shown = self.writer.shown();
         if self.retry.take().is_some() {
@@ -206,6 +232,7 @@ impl Hand<'_> {
     }
 
     fn fails(&mut self, error: &io::Error) {
+        self.writer.failing.store(true, Ordering::Relaxed);
         if self.retry.replace(Instant::now() + RETRY).is_none() {
             let (shown, room) = (self.writer.shown(), self.writer.room >> 10);
             tracing::error!(
@@ -224,9 +251,23 @@ impl Hand<'_> {
 
     fn gives_up(mut self, error: &io::Error) {
         let kept = self.pen.as_mut().map_or(0, Pen::forget);
-        let lost = self.untold() + kept + self.taken.len() as u64;
+        self.writer.lose(&mut self.writer.queue(), kept + self.taken.len() as u64);
+        let lost = self.untold();
         if lost > 0 {
             tracing::error!("{}: {error}; lines lost: {lost}", self.writer.shown());
+        }
+    }
+}
+
+impl Drop for Hand<'_> {
+    /// Nobody is to wait for a thread that has ended, not even for one that died of a mistake of ours.
+    fn drop(&mut self) {
+        let writer = self.writer;
+        writer.queue().ended = true;
+        writer.news.notify_all();
+        if std::thread::panicking() {
+            writer.failing.store(true, Ordering::Relaxed);
+            tracing::error!("{}: its thread has died; no line is written until a restart", writer.shown());
         }
     }
 }

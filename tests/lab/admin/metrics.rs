@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -11,7 +12,7 @@ use crate::support::eventually;
 use crate::support::folder::Folder;
 use crate::support::kind::Kind;
 use crate::support::scene::Scene;
-use crate::support::topology::{PORT, Topology, V4};
+use crate::support::topology::{PORT, Topology, UPSTREAM, V4};
 use crate::support::upstream::OPEN;
 use crate::support::wire::{Ending, Wire, carry};
 
@@ -239,6 +240,43 @@ fn a_reload_leaves_a_tap_its_series() {
     eventually(|| match (written("one.log"), written("two.log")) {
         (None, Some(two)) if two >= before => Ok(()),
         other => Err(format!("{other:?}, and {before} before")),
+    });
+}
+
+#[test]
+fn an_access_log_on_a_full_disk_is_told_of_until_it_is_written_again() {
+    let folder = Folder::new();
+    let disk = PathBuf::from(folder.path()).join("disk");
+    fs::create_dir(&disk).expect("a free name");
+    let socket = format!("{}/admin.sock", folder.path());
+    let text = format!("upstream-proxy = \"{UPSTREAM}\"\nadmin = \"{socket}\"\naccess-log = \"disk/access.log\"\n");
+    let scene = Scene::with(folder.launch(&text).with_tiny(&disk));
+    let told = || {
+        let metrics = Metrics { text: over_unix(&socket, METRICS).body };
+        let value = |name: &str| metrics.value(&format!("handyproxy_access_log_{name}"));
+        (value("failing"), value("queue_bytes"), value("lines_lost_total"), value("queue_limit_bytes"))
+    };
+    let play = || {
+        let (client, up) = scene.tunnel();
+        finish(client, up);
+    };
+    play();
+    let limit = f64::from(8 << 20);
+    assert_eq!(told(), (0.0, 0.0, 0.0, limit));
+    let filler = scene.gateway.sees(&disk).join("filler");
+    fs::write(&filler, vec![0; 128 * 1024]).expect_err("it is tiny");
+    // what is left of the page that the file has
+    eventually(|| {
+        play();
+        match told() {
+            (1.0, queued, 0.0, _) if queued > 0.0 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    fs::remove_file(&filler).expect("it is there");
+    eventually(|| match told() {
+        (0.0, 0.0, 0.0, _) => Ok(()),
+        other => Err(format!("{other:?}")),
     });
 }
 
