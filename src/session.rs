@@ -165,13 +165,8 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     flow.reach(Stage::Sniff);
     let mut heard = Heard::NOTHING;
     if let Some((race, time)) = race {
-        let mut sniffing = std::pin::pin!(sniff::sniff(&client, &mut prefix, race, time));
-        heard = loop {
-            tokio::select! {
-                heard = &mut sniffing => break heard?,
-                outcome = &mut dialling, if is_likely && dialled.is_none() => dialled = Some(outcome),
-            }
-        };
+        let sniffing = sniff::sniff(&client, &mut prefix, race, time);
+        heard = beside(sniffing, &mut dialling, &mut dialled, is_likely).await?;
         flow.sniff = Some(flow.started.elapsed().into());
         tracing::debug!("{} to {origin}: {heard:?}", flow.client);
     }
@@ -181,7 +176,8 @@ async fn open(client: TcpStream, report: &mut Report) -> Result<Tunnel, Close> {
     let is_h2 = prefix.bytes.starts_with(H2_PREFACE);
     let routed = match ways.are_lost() {
         true if flow.name.is_none() => Err(ways.lost()),
-        is_lost => match route(&setup, flow).await {
+        // a name that is checked takes a while, which is not the upstream's time
+        is_lost => match beside(route(&setup, flow), &mut dialling, &mut dialled, is_likely).await {
             Ok(_) if is_lost && flow.by_address => Err(ways.lost()),
             routed => routed,
         },
@@ -367,6 +363,23 @@ fn news(protocol: Protocol, prefix: &[u8], failure: &Failure, target: &Target<'_
                 _ => format!("no tunnel to {target} through the upstream proxy: {why}"),
             };
             Some(answer::response(status, &why, failure.page.as_ref(), is_head(prefix)))
+        }
+    }
+}
+
+/// Waits for something, and lets the dial go on meanwhile if it `may`; what came of that is in `dialled`.
+async fn beside<T, D>(
+    task: impl Future<Output = T>,
+    dialling: &mut (impl Future<Output = D> + Unpin),
+    dialled: &mut Option<D>,
+    may: bool,
+) -> T {
+    let mut task = std::pin::pin!(task);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut task => return done,
+            outcome = &mut *dialling, if may && dialled.is_none() => *dialled = Some(outcome),
         }
     }
 }

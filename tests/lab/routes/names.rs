@@ -172,6 +172,30 @@ fn a_name_counts_only_if_it_is_the_origins() {
 }
 
 #[test]
+fn a_name_that_nobody_looks_up_takes_time_that_is_not_the_upstreams() {
+    let net = Topology::new();
+    net.upstream.run("iptables -A INPUT -p udp --dport 53 -j DROP");
+    let folder = Folder::new();
+    let resolver = folder.write_as("resolv.conf", "nameserver 10.2.0.2\n", 0o644);
+    let launch = Launch::new(&format!("-upstream-proxy {UPSTREAM} -sniff-timeout 5s -verify-name"));
+    let scene = Scene::on(net, launch.with_file(resolver.as_ref(), "/etc/resolv.conf"));
+    // the dial comes about when its SYN is sent again, a second later: between the first bytes and the verdict on the name
+    let syn = "INPUT -p tcp --dport 3128 --syn -j DROP";
+    scene.net.upstream.run(&format!("iptables -A {syn}"));
+    let mut client = scene.connect(V4, 443);
+    client.send(Says::Hello("silent.example").bytes());
+    std::thread::sleep(Duration::from_millis(300));
+    scene.net.upstream.run(&format!("iptables -D {syn}"));
+    opens(&scene.upstream, client, "203.0.113.9:443", Says::Hello("silent.example"));
+    let line = scene.gateway.session_line();
+    line.expect("end=done name=silent.example verified=no");
+    let millis = |key: &str| line.get(key).and_then(|text| text.parse::<f64>().ok()).expect("a number");
+    // two seconds were given to the resolver
+    assert!(millis("duration_ms") >= 2000.0, "{line:?}");
+    assert!((500.0..2000.0).contains(&millis("dial_ms")), "{line:?}");
+}
+
+#[test]
 fn names_are_checked_by_a_flag_too() {
     let folder = Folder::new();
     let hosts = folder.write_as("hosts", "203.0.113.77 bad.example\n", 0o644);
