@@ -161,8 +161,9 @@ fn a_dial_that_waits_for_a_name_is_not_the_upstreams_time() {
     let metrics = stage.metrics();
     let seconds = |family: &str| metrics.value(&format!("handyproxy_{family}_seconds_sum{{upstream=\"other\"}}"));
     assert!(seconds("dial") < 0.5, "{}", metrics.text);
-    assert!(seconds("setup") >= 0.7, "{}", metrics.text);
-    assert!(metrics.value("handyproxy_sniff_seconds_sum") >= 0.7);
+    // the gateway may have accepted it later than it was connected
+    assert!(seconds("setup") >= 0.6, "{}", metrics.text);
+    assert!(metrics.value("handyproxy_sniff_seconds_sum") >= 0.6);
 }
 
 #[test]
