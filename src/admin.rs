@@ -9,6 +9,7 @@ mod hosts;
 mod json;
 mod listen;
 mod patient;
+mod places;
 mod scrape;
 mod sessions;
 
@@ -22,15 +23,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::AdminAddr;
 use crate::session::Gateway;
 use listen::Listener;
 use patient::Patient;
+use places::{Place, Places};
 
-/// Connections at once; further ones wait.
-const CONNECTIONS: usize = crate::config::ADMIN_CONNECTIONS;
+/// Connections at once; one more is let in and gets the place of another.
+const CONNECTIONS: usize = crate::config::ADMIN_CONNECTIONS - 1;
 /// How long a request's head may take, and how long a connection may wait for the next one.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head.
@@ -98,13 +99,12 @@ impl Admin {
     /// to their end.
     pub async fn serve(self, house: House) {
         let desk = Arc::new(Desk::new(house));
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Places::new(CONNECTIONS);
         let mut is_failing = false;
         loop {
-            let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
             match self.listener.accept().await {
-                Ok(listen::Client::Tcp(client)) => serve(client, Way::Tcp, desk.clone(), place),
-                Ok(listen::Client::Unix(client)) => serve(client, Way::Unix, desk.clone(), place),
+                Ok(listen::Client::Tcp(client)) => serve(client, Way::Tcp, desk.clone(), places.take().await),
+                Ok(listen::Client::Unix(client)) => serve(client, Way::Unix, desk.clone(), places.take().await),
                 Err(error) => {
                     if !std::mem::replace(&mut is_failing, true) {
                         tracing::warn!("admin: accept: {error}");
@@ -139,19 +139,26 @@ impl Desk {
 }
 
 /// Serves one client, in a task of its own.
-fn serve(
-    client: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    way: Way,
-    desk: Arc<Desk>,
-    place: OwnedSemaphorePermit,
-) {
+fn serve(client: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, way: Way, desk: Arc<Desk>, place: Place) {
     tokio::spawn(async move {
-        let service = service_fn(move |request| answer::answer(desk.clone(), way, request));
+        let service = service_fn(|request| {
+            let (desk, place) = (desk.clone(), &place);
+            async move {
+                place.asks();
+                let answer = answer::answer(desk, way, request).await;
+                place.is_answered();
+                answer
+            }
+        });
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD);
-        if let Err(error) = server.serve_connection(TokioIo::new(Patient::new(client)), service).await {
-            tracing::debug!("admin: {error}");
+        tokio::select! {
+            outcome = server.serve_connection(TokioIo::new(Patient::new(client)), service) => {
+                if let Err(error) = outcome {
+                    tracing::debug!("admin: {error}");
+                }
+            }
+            () = place.is_needed() => tracing::debug!("admin: all places are taken, a quiet client has left its own"),
         }
-        drop(place);
     });
 }

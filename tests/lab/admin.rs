@@ -224,6 +224,27 @@ fn a_slow_client_of_the_admin_holds_nobody_up() {
 }
 
 #[test]
+fn whoever_takes_all_places_of_the_admin_keeps_nobody_out() {
+    let scene = Scene::new(&format!("-admin {AT}"));
+    let at = AT.parse().expect("an address");
+    let start = Instant::now();
+    let greedy: Vec<_> = (0..80)
+        .map(|number| {
+            let mut wire = scene.net.gateway.connect(at);
+            // half a request, or one and then nothing more
+            let rest = if number % 2 == 0 { "loc" } else { "localhost\r\n\r\n" };
+            wire.send(format!("GET /healthz HTTP/1.1\r\nHost: {rest}"));
+            wire
+        })
+        .collect();
+    let answer = over_tcp(&scene.net.gateway, AT, &format!("GET /healthz HTTP/1.1\r\nHost: {AT}\r\n"));
+    let took = start.elapsed();
+    assert_eq!(answer.body, "ok\n");
+    assert!(took < Duration::from_secs(8), "not before the ten seconds of a head were over: {took:?}");
+    drop(greedy);
+}
+
+#[test]
 fn health_and_readiness_say_why_not() {
     let net = Topology::new();
     net.address(4);
