@@ -78,8 +78,8 @@ impl Places {
 
     fn send_one_away(&self) {
         let mut taken = self.taken();
-        let may_go = |client: &&mut Client| !client.leaves && !(client.asks && client.active.elapsed() < MAKING);
-        let quiet = taken.clients.values_mut().filter(may_go).min_by_key(|client| client.active);
+        let stays = |client: &Client| client.leaves || client.asks && client.active.elapsed() < MAKING;
+        let quiet = taken.clients.values_mut().filter(|client| !stays(client)).min_by_key(|client| client.active);
         if let Some(client) = quiet {
             client.leaves = true;
             client.needed.notify_one();

@@ -162,7 +162,12 @@ impl Scrape {
 
     fn access(&self, told: &mut Told<'_>) -> fmt::Result {
         let AccessCounts { lost, queued, room, failing } = self.0.gateway.access.counts();
-        told.counter("access_log_lines_lost", "Lines that could not be written, and for which there was no room", None, lost)?;
+        told.counter(
+            "access_log_lines_lost",
+            "Lines that could not be written, and for which there was no room",
+            None,
+            lost,
+        )?;
         let bytes = || Some(Unit::Bytes);
         told.gauge("access_log_queue", "Memory of lines that wait to be written", bytes(), queued as u64)?;
         told.gauge("access_log_queue_limit", "Most memory of lines that wait", bytes(), room as u64)?;

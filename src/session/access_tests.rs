@@ -135,6 +135,16 @@ fn an_entry_of_the_journal_has_a_field_for_each_fact() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_costs_no_line() {
+    let close = Close::new(End::Done, By::Client);
+    let (flow, setup) = (whole(), setup());
+    let (ended, lasted) = (SystemTime::UNIX_EPOCH + Duration::from_secs(5), Duration::from_secs(3600));
+    let line = Line { flow: &flow, close: &close, setup: &setup, ended, lasted };
+    let started = "\"started\":\"1970-01-01T00:00:00.000Z\",\"ended\":\"1970-01-01T00:00:05.000Z\"";
+    assert!(line.json().contains(started), "{}", line.json());
+}
+
+#[test]
 fn hostile_words_stay_within_their_quotes() {
     // nobody should bring such words here; if somebody did
     let long = "r".repeat(64 * 1024);

@@ -167,7 +167,8 @@ impl Sink {
         RUNNING.fetch_add(1, Ordering::Relaxed);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let _running = Running;
-            Writer { shared: &shared, scribe: None, missed: Missed::default(), retry: None, told: false }.run();
+            Writer { shared: &shared, scribe: None, written: 0, missed: Missed::default(), retry: None, told: false }
+                .run();
         });
         if thread.is_err() {
             RUNNING.fetch_sub(1, Ordering::Relaxed);
@@ -306,6 +307,8 @@ fn weight(record: &Record) -> usize {
 struct Writer<'a> {
     shared: &'a Shared,
     scribe: Option<Box<dyn Scribe>>,
+    /// Records that were written, or are kept by the scribe.
+    written: u64,
     /// What could not be written and is not noted in the file yet.
     missed: Missed,
     /// When to try again.
@@ -346,6 +349,8 @@ impl Writer<'_> {
             drop(queue);
             self.flush();
             queue = shared.queue();
+        } else {
+            self.tell();
         }
         while queue.entries.is_empty() && !queue.reopen && !queue.closed {
             if !self.told {
@@ -396,7 +401,7 @@ impl Writer<'_> {
             Entry::Missed(missed) => self.missed.join(missed),
             Entry::Record(record) => {
                 if self.attempt(|scribe| scribe.write(record)) {
-                    self.shared.written.fetch_add(1, Ordering::Relaxed);
+                    self.written += 1;
                     return;
                 }
                 self.missed.add(record);
@@ -409,6 +414,12 @@ impl Writer<'_> {
         if self.scribe.is_some() {
             self.attempt(|scribe| scribe.flush());
         }
+        self.tell();
+    }
+
+    /// What was told once is not taken back: whoever reads a counter takes one that falls for one that began anew.
+    fn tell(&self) {
+        self.shared.written.fetch_max(self.written, Ordering::Relaxed);
     }
 
     fn reopen(&mut self) {
@@ -472,7 +483,7 @@ impl Writer<'_> {
             _ => 0,
         };
         if forgotten > 0 {
-            self.shared.written.fetch_sub(forgotten, Ordering::Relaxed);
+            self.written = self.written.saturating_sub(forgotten);
             self.missed.records += forgotten;
             self.shared.count_missed(forgotten, 0);
         }

@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use humantime::format_rfc3339_millis;
 
@@ -119,8 +119,9 @@ impl Line<'_> {
         entry
     }
 
+    /// In 1970 at the earliest, where somebody has set the clock back since.
     fn started(&self) -> SystemTime {
-        self.ended - self.lasted
+        self.ended.max(UNIX_EPOCH + self.lasted) - self.lasted
     }
 
     /// Everything but when it was, in the order of the interface.
