@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::proxy::Policy;
-use super::stage::Stage;
+use super::stage::{LONG, Stage};
 use super::{PROXY, browse, contains, gateway, local, with_questions};
 use crate::support::eventually;
 use crate::support::topology::UPSTREAM;
@@ -49,6 +49,19 @@ fn a_step_that_fails_takes_all_back() {
         contains(&said, &["Taking back what was done:", "gateway.toml removed", "all of it was taken back"]);
         stage.is_clean();
     }
+}
+
+#[test]
+fn a_systemctl_that_does_not_end_is_named_and_all_is_taken_back() {
+    let stage = Stage::new(Policy::default());
+    stage.write("hang.mask.handyproxy-rules", "");
+    let mut setup = stage.setup(&gateway());
+    setup.hang_up();
+    let (code, said) = setup.ends_within(LONG * 3);
+    assert_eq!(code, Some(1), "{said}");
+    let named = "systemctl mask --runtime handyproxy-rules@gateway.service: no end within ";
+    contains(&said, &[named, "gateway.toml removed", "all of it was taken back"]);
+    stage.is_clean();
 }
 
 #[test]
