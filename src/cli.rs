@@ -1,5 +1,6 @@
 //! The command line: what is asked for, and what is said when it cannot be done.
 
+mod ask;
 mod cat;
 mod check;
 mod completions;

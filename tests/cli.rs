@@ -259,3 +259,22 @@ fn the_soft_descriptor_limit_is_raised_to_the_hard_one() {
     let numbers: Vec<&str> = line.split_whitespace().filter(|w| w.parse::<u64>().is_ok()).collect();
     assert_eq!(numbers[0], numbers[1], "{line}");
 }
+
+#[test]
+fn what_is_not_known_is_told_with_what_was_most_likely_meant() {
+    let lines = [
+        ("-sniff-timout 1s", "handyproxy: -sniff-timout: unknown flag; is it -sniff-timeout?"),
+        ("--Local_port=1", "handyproxy: --Local_port=1: unknown flag; is it -local-port?"),
+        ("-colour red", "handyproxy: -colour: unknown flag"),
+        ("doctr -json", "handyproxy: doctr: unknown command; is it doctor?"),
+        ("doctor -jsno", "handyproxy: -jsno: unknown flag; is it -json?"),
+        ("top -intervall 1s", "handyproxy: -intervall: unknown flag; is it -interval?"),
+        ("setup -mdoe local", "handyproxy: setup: -mdoe: unknown flag; is it -mode?"),
+        ("cat --replya x:1", "handyproxy: cat: --replya: unknown flag; is it --replay?"),
+    ];
+    for (line, wanted) in lines {
+        let output = handyproxy(line).output().expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.lines().next()), (Some(2), Some(wanted)), "{line}: {said}");
+    }
+}

@@ -5,12 +5,12 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixStream as Probe;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::config::AdminAddr;
+use crate::sys::listener;
 
 /// Owner and group may come in.
 const MODE: u32 = 0o660;
@@ -72,8 +72,8 @@ fn unix(path: &Path) -> Result<Listener, String> {
         if !found.file_type().is_socket() {
             return Err("is there and is no socket".to_owned());
         }
-        match Probe::connect(path) {
-            Ok(_) => return Err("another program listens there already".to_owned()),
+        match listener::is_served(path) {
+            Ok(()) => return Err("another program listens there already".to_owned()),
             // nobody has it any more: it was left by a process that had no time to remove it
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(path).map_err(|error| format!("remove the one that was left behind: {error}"))?;

@@ -3,6 +3,7 @@
 //! without a dash, at `-`, and behind `--`.
 
 use super::Mistake;
+use super::near::near;
 
 /// A flag as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +34,10 @@ pub struct Words {
     pub rest: Vec<String>,
 }
 
-/// Splits words into flags and at most `extra` words behind them; `kind` knows the names. Mistakes are collected
+/// Splits words into flags and at most `extra` words behind them; these flags are known. Mistakes are collected
 /// and reading goes on behind them.
-pub fn split(words: impl IntoIterator<Item = String>, extra: usize, kind: impl Fn(&str) -> Option<Kind>) -> Words {
+pub fn split(words: impl IntoIterator<Item = String>, extra: usize, known: &[(&str, Kind)]) -> Words {
+    let kind = |name: &str| known.iter().find(|(flag, _)| *flag == name).map(|(_, kind)| *kind);
     let mut given = Vec::new();
     let mut mistakes = Vec::new();
     let mut rest = Vec::new();
@@ -63,7 +65,9 @@ pub fn split(words: impl IntoIterator<Item = String>, extra: usize, kind: impl F
         };
         let value = match (kind(name), value) {
             (None, value) => {
-                wrong("unknown flag");
+                let meant = near(name, known.iter().map(|(flag, _)| *flag));
+                let meant = meant.map(|meant| format!("; is it -{meant}?")).unwrap_or_default();
+                wrong(&format!("unknown flag{meant}"));
                 // most likely its value
                 if value.is_none() {
                     words.next_if(|next| !next.starts_with('-'));
@@ -100,17 +104,11 @@ fn unexpected(word: String) -> Mistake {
 mod tests {
     use super::*;
 
-    fn kind(name: &str) -> Option<Kind> {
-        match name {
-            "port" | "time" => Some(Kind::Value),
-            "version" => Some(Kind::Switch),
-            _ => None,
-        }
-    }
+    const KNOWN: [(&str, Kind); 3] = [("port", Kind::Value), ("time", Kind::Value), ("version", Kind::Switch)];
 
     fn run(line: &str) -> (Vec<(String, String)>, Vec<String>) {
         let words = line.split(' ').filter(|w| !w.is_empty()).map(str::to_owned);
-        let Words { given, mistakes, .. } = split(words, 0, kind);
+        let Words { given, mistakes, .. } = split(words, 0, &KNOWN);
         let given = given.into_iter().map(|g| (g.name, g.value)).collect();
         (given, mistakes.into_iter().map(|m| m.given).collect())
     }
@@ -135,5 +133,13 @@ mod tests {
         assert_eq!(run("-port 1 word -port 2"), (vec![("port".into(), "1".into())], vec!["word".into()]));
         assert_eq!(run("-- a b").1, ["a", "b"]);
         assert_eq!(run("-").1, ["-"]);
+    }
+
+    #[test]
+    fn a_flag_that_is_near_is_suggested() {
+        let why = |line: &str| split([line.to_owned()], 0, &KNOWN).mistakes[0].why.clone();
+        assert_eq!(why("-prot=1"), "unknown flag; is it -port?");
+        assert_eq!(why("--versoin"), "unknown flag; is it -version?");
+        assert_eq!(why("-nope"), "unknown flag");
     }
 }

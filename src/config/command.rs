@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::argv::{self, Given, Kind, Words};
 use super::draft::Draft;
 use super::file::{self, File};
+use super::near::near;
 use super::settings::SETTINGS;
 use super::values::switch;
 use super::{Command, Config, Doctor, Mistake, Place, Question, RulesAction, Shell, duration, top};
@@ -111,6 +112,11 @@ pub(super) static SUBCOMMANDS: &[Subcommand] = &[
 pub(super) fn parse(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
     let asked = words.first().and_then(|word| SUBCOMMANDS.iter().find(|sub| sub.name == word));
     let Some(sub) = asked else {
+        if let Some(word) = words.first().filter(|word| !word.starts_with('-'))
+            && let Some(meant) = near(word, SUBCOMMANDS.iter().map(|sub| sub.name))
+        {
+            return Err(mistake(word, format!("unknown command; is it {meant}?")));
+        }
         return match settings(words, &[], 0)? {
             (Asked::Config(config), ..) => Ok(Command::Run(config)),
             (Asked::Other(command), ..) => Ok(command),
@@ -139,7 +145,7 @@ pub(super) fn parse(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
         "rules" => Command::Rules(config, rules_action(action.as_deref(), &own)?),
         "doctor" => {
             // what is left of the words is a setting or the file
-            let own_words = argv::split(config.words.clone(), 0, |name| kind(name).or(sub.kind(name))).given;
+            let own_words = argv::split(config.words.clone(), 0, &flags(sub.flags)).given;
             let all = own_words.iter().all(|given| sub.kind(&given.name).is_some());
             Command::Doctor(config, doctor(&own, all)?)
         }
@@ -197,13 +203,13 @@ enum Asked {
 /// as some are allowed.
 fn settings(
     words: Vec<String>,
-    flags: &[(&str, Kind)],
+    own: &[(&'static str, Kind)],
     extra: usize,
 ) -> Result<(Asked, Vec<Given>, Vec<String>), Vec<Mistake>> {
     let kept = words.clone();
-    let own = |name: &str| flags.iter().find(|(flag, _)| *flag == name).map(|(_, kind)| *kind);
-    let Words { given, mistakes, rest } = argv::split(words, extra, |name| own(name).or_else(|| kind(name)));
-    let (own, given): (Vec<Given>, Vec<Given>) = given.into_iter().partition(|given| own(&given.name).is_some());
+    let Words { given, mistakes, rest } = argv::split(words, extra, &flags(own));
+    let is_own = |given: &Given| own.iter().any(|(flag, _)| *flag == given.name);
+    let (own, given): (Vec<Given>, Vec<Given>) = given.into_iter().partition(is_own);
     let mut draft = Draft::new();
     draft.mistakes = mistakes;
     let mut asked = None;
@@ -230,14 +236,12 @@ fn settings(
     draft.finish(&file).map(|config| (Asked::Config(Box::new(config)), own, rest))
 }
 
-fn kind(name: &str) -> Option<Kind> {
-    if let Some(setting) = SETTINGS.iter().find(|s| s.name == name) {
-        return Some(if setting.value.is_empty() { Kind::Switch } else { Kind::Value });
-    }
-    if name == FILE.0 {
-        return Some(Kind::Value);
-    }
-    is_switch(name).then_some(Kind::Switch)
+/// A subcommand's own flags, and those that all have.
+fn flags(own: &[(&'static str, Kind)]) -> Vec<(&'static str, Kind)> {
+    let kind = |value: &str| if value.is_empty() { Kind::Switch } else { Kind::Value };
+    let settings = SETTINGS.iter().map(|setting| (setting.name, kind(setting.value)));
+    let switches = SWITCHES.iter().map(|(name, _)| (*name, Kind::Switch));
+    own.iter().copied().chain(settings).chain([(FILE.0, Kind::Value)]).chain(switches).collect()
 }
 
 fn is_switch(name: &str) -> bool {

@@ -9,6 +9,7 @@ mod upstream;
 use std::path::PathBuf;
 
 use super::file::{File, Key, Section};
+use super::near::near;
 use super::settings::SETTINGS;
 use super::values::parts;
 use super::{AccessLog, AdminAddr, Capture, Config, DialBy, DnsSettings, Mistake, Mode, Place, Route, Via};
@@ -310,20 +311,7 @@ fn patterns(key: &Key, parse: fn(&str) -> Result<Pattern, String>) -> Result<Vec
 
 /// An unknown key, with the known one that it may have been meant to be.
 fn unknown(name: &str, known: impl IntoIterator<Item = &'static str>) -> String {
-    let simple = |text: &str| text.to_ascii_lowercase().replace('_', "-");
-    let meant = known.into_iter().find(|k| simple(k) == simple(name) || near(k, name));
-    meant.map_or("unknown key".to_owned(), |meant| format!("unknown key; is it {meant}?"))
-}
-
-/// Whether one letter was forgotten, added or changed.
-fn near(one: &str, other: &str) -> bool {
-    let prefix = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    let [one, other] = [&one.as_bytes()[prefix..], &other.as_bytes()[prefix..]];
-    match one.len().cmp(&other.len()) {
-        std::cmp::Ordering::Equal => one.len() > 1 && one[1..] == other[1..],
-        std::cmp::Ordering::Less => other[1..] == *one,
-        std::cmp::Ordering::Greater => one[1..] == *other,
-    }
+    near(name, known).map_or("unknown key".to_owned(), |meant| format!("unknown key; is it {meant}?"))
 }
 
 /// What a section's key says about itself when it is wrong.

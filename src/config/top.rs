@@ -27,9 +27,8 @@ pub(super) const FLAGS: &[(&str, Kind)] =
 
 /// Reads the words.
 pub(super) fn read(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
-    let known = |name: &str| FLAGS.iter().find(|(flag, _)| *flag == name).map(|(_, kind)| *kind);
-    let kind = |name: &str| known(name).or_else(|| matches!(name, "help" | "h").then_some(Kind::Switch));
-    let Words { given, mut mistakes, .. } = argv::split(words, 0, kind);
+    let known = [FLAGS, &[("help", Kind::Switch), ("h", Kind::Switch)]].concat();
+    let Words { given, mut mistakes, .. } = argv::split(words, 0, &known);
     let (mut top, mut help) = (Top::default(), false);
     for flag in given {
         let outcome = match flag.name.as_str() {

@@ -8,10 +8,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::notify::Notify;
 use super::seats::Seats;
 use super::{check_mark, check_upstreams, count, start_taps};
-use crate::config::{Config, DnsSettings};
+use crate::config::{AccessFormat, AccessLog, Config, DnsSettings};
 use crate::dns;
 use crate::session::{Gateway, Setup};
 use crate::sys::limits;
+use crate::tap::Sink;
 
 /// The signals that change or ask.
 pub(super) struct Signals {
@@ -94,9 +95,56 @@ async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     let file = setup.config.file.clone().unwrap_or_else(|| "settings".to_owned());
     let upstreams = count(setup.upstreams.len() as u64, "upstream");
     let routes = count(setup.config.routes.iter().filter(|route| !route.is_no_proxy()).count() as u64, "route");
+    let logged = logged(&old, &setup);
     gateway.exchange(setup);
-    tracing::info!("reloaded {file}: {upstreams}, {routes}");
+    tracing::info!("reloaded {file}: {upstreams}, {routes}{logged}");
     Ok(())
+}
+
+/// How many taps there are, and what has changed about them and the access log.
+fn logged(old: &Setup, new: &Setup) -> String {
+    let [before, after] = [old, new].map(|setup| setup.taps().cloned().collect::<Vec<_>>());
+    let only_in = |these: &[Arc<Sink>], those: &[Arc<Sink>]| -> Vec<String> {
+        let is_new = |sink: &&Arc<Sink>| !those.iter().any(|other| Arc::ptr_eq(sink, other));
+        these.iter().filter(is_new).map(|sink| sink.shown()).collect()
+    };
+    let (mut ended, begun) = (only_in(&before, &after), only_in(&after, &before));
+    let mut news = Vec::new();
+    for tap in begun {
+        // one with other settings takes its place
+        let was_there = ended.iter().position(|other| *other == tap).map(|at| ended.remove(at)).is_some();
+        news.push(format!("{tap} {}", if was_there { "begins anew" } else { "begins" }));
+    }
+    news.extend(ended.iter().map(|tap| format!("{tap} ends")));
+    let (was, is) = (&old.config, &new.config);
+    if was.access_log != is.access_log {
+        news.push(format!("access log: {}", place(&is.access_log)));
+    }
+    if was.access_log_format != is.access_log_format {
+        news.push(format!("access log as {}", format(is.access_log_format)));
+    }
+    let mut text = String::new();
+    if !before.is_empty() || !after.is_empty() {
+        text = format!(", {}", count(after.len() as u64, "tap"));
+    }
+    if news.is_empty() { text } else { format!("{text}; {}", news.join(", ")) }
+}
+
+fn place(log: &AccessLog) -> String {
+    match log {
+        AccessLog::Log => "log".to_owned(),
+        AccessLog::Off => "off".to_owned(),
+        AccessLog::Stderr => "stderr".to_owned(),
+        AccessLog::Journal => "journal".to_owned(),
+        AccessLog::File(path) => path.display().to_string(),
+    }
+}
+
+fn format(format: AccessFormat) -> &'static str {
+    match format {
+        AccessFormat::Text => "text",
+        AccessFormat::Json => "json",
+    }
 }
 
 /// What is fixed at the start stays as it was.

@@ -3,9 +3,10 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::socket::tune;
@@ -80,6 +81,19 @@ fn ready(socket: Socket, options: Options) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Whether somebody listens at a unix socket; one whose clients fill the queue does, and is not waited for.
+///
+/// # Errors
+/// Nobody does (ECONNREFUSED), or it cannot be told.
+pub fn is_served(path: &Path) -> io::Result<()> {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        // the queue is full (man 7 unix)
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        told => told,
+    }
+}
+
 /// Gives an accepted connection what it did not inherit: it came before the listener was ours.
 pub fn catch_up(client: &TcpStream, options: Options) {
     // a client that is gone already needs nothing
@@ -91,6 +105,27 @@ mod tests {
     use super::*;
 
     const PLAIN: Options = Options { keepalive: None, transparent: false };
+
+    #[test]
+    fn a_unix_socket_whose_queue_is_full_is_served_and_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("handyproxy-full-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        listener.bind(&SockAddr::unix(&path).expect("a short path")).expect("it is free");
+        listener.listen(0).expect("it is bound");
+        // it would wait for ever where the queue is full
+        let clients: Vec<Socket> = std::iter::from_fn(|| {
+            let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).expect("a socket");
+            client.connect(&SockAddr::unix(&path).expect("a short path")).is_ok().then_some(client)
+        })
+        .collect();
+        assert!(!clients.is_empty());
+        assert!(is_served(&path).is_ok());
+        drop(listener);
+        let refused = is_served(&path).map_err(|error| error.kind());
+        assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused));
+        std::fs::remove_file(&path).expect("our own");
+    }
 
     #[tokio::test]
     async fn only_a_listening_tcp_socket_is_taken_over() {

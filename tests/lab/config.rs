@@ -97,6 +97,27 @@ fn a_reload_changes_routes() {
 }
 
 #[test]
+fn a_reload_names_the_taps_and_the_access_log_that_change() {
+    let folder = Folder::new();
+    let tap = |kind: &str, more: &str| format!("[[tap]]\nkind = '{kind}'\npath = '{}/{kind}'\n{more}", folder.path());
+    let text = |top: &str, taps: &[String]| format!("{top}\n{}{}", at("10.2.0.2"), taps.concat());
+    let (scene, _second) = scene(&folder, &text("", &[tap("flow", ""), tap("hexlog", "")]));
+    let at = folder.path();
+    let access = format!("access-log = '{at}/access'\naccess-log-format = 'json'");
+    let path = folder.config(&text(&access, &[tap("flow", ""), tap("hexlog", "queue = '2MiB'\n"), tap("pcapng", "")]));
+    let told = |line: &str| line.split_once(&format!("reloaded {path}: ")).map(|(_, rest)| rest.to_owned());
+    let wanted = format!(
+        "1 upstream, 0 routes, 3 taps; tap hexlog {at}/hexlog begins anew, tap pcapng {at}/pcapng begins, \
+         access log: {at}/access, access log as json"
+    );
+    assert_eq!(told(&scene.gateway.reload()), Some(wanted));
+    assert_eq!(told(&scene.gateway.reload()).as_deref(), Some("1 upstream, 0 routes, 3 taps"));
+    folder.config(&text(&access, &[tap("flow", "")]));
+    let wanted = format!("1 upstream, 0 routes, 1 tap; tap hexlog {at}/hexlog ends, tap pcapng {at}/pcapng ends");
+    assert_eq!(told(&scene.gateway.reload()), Some(wanted));
+}
+
+#[test]
 fn a_bad_file_changes_nothing_and_every_mistake_is_named() {
     let folder = Folder::new();
     let (scene, second) = scene(&folder, &at("10.2.0.2"));

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::addr::Host;
-use crate::config::Mistake;
+use crate::config::{Mistake, near};
 use crate::format::{Dir, hexlog};
 
 /// All flags: name, what its value is (nothing: a switch), what it means.
@@ -140,7 +140,7 @@ impl Reading {
             return self.set(name, value);
         }
         if word.starts_with("--") || flag.is_empty() {
-            return self.wrong(word, "unknown flag");
+            return self.unknown(word, name);
         }
         for (at, letter) in flag.char_indices() {
             let behind = &flag[at + letter.len_utf8()..];
@@ -151,14 +151,20 @@ impl Reading {
                     let value = if behind.is_empty() { words.next() } else { Some(behind.to_owned()) };
                     return self.set(name, value);
                 }
-                None => return self.wrong(word, "unknown flag"),
+                None => return self.unknown(word, name),
             }
         }
     }
 
+    /// A flag that there is none, and the one that was most likely meant.
+    fn unknown(&mut self, word: &str, name: &str) {
+        let meant = near(name, FLAGS.iter().map(|(known, ..)| *known));
+        let meant = meant.map(|meant| format!("; is it {}?", shown(meant))).unwrap_or_default();
+        self.wrong(word, &format!("unknown flag{meant}"));
+    }
+
     fn set(&mut self, name: &str, value: Option<String>) {
-        let shown = if name.len() == 1 { format!("-{name}") } else { format!("--{name}") };
-        let Some(value) = value else { return self.wrong(&shown, "needs a value") };
+        let Some(value) = value else { return self.wrong(&shown(name), "needs a value") };
         let wishes = &mut self.wishes;
         let outcome = match name {
             "i" => on(&mut wishes.input),
@@ -176,7 +182,7 @@ impl Reading {
             _ => on(&mut self.help),
         };
         if let Err(why) = outcome {
-            self.wrong(&shown, &why);
+            self.wrong(&shown(name), &why);
         }
     }
 
@@ -205,6 +211,11 @@ impl Reading {
         }
         if self.mistakes.is_empty() { Ok(Asked::Cat(Box::new(self.wishes))) } else { Err(self.mistakes) }
     }
+}
+
+/// A flag as it is written here.
+fn shown(name: &str) -> String {
+    if name.len() == 1 { format!("-{name}") } else { format!("--{name}") }
 }
 
 fn on(place: &mut bool) -> Result<(), String> {

@@ -1,18 +1,26 @@
 //! What this machine is like: who runs us, which tools, interfaces and ports there are; and how its tools are run.
 
 use std::fs;
+use std::io::Read as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use super::super::rules;
 use crate::sys::interfaces;
 
 /// How long this machine may take to connect to itself.
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// How long systemd may take for a job: the unit has 60s to start, 30s to stop, and may ask for more while it drains.
+const JOB: Duration = Duration::from_secs(180);
+/// How long for all else, reading its units anew included.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How often to see whether a command has ended.
+const LOOK: Duration = Duration::from_millis(10);
 /// So many ports are tried for a free one.
 const PORTS: u16 = 100;
 
@@ -108,26 +116,80 @@ pub(super) fn command(program: &str, words: &[&str]) -> Command {
 /// Runs a command; what it says is shown, and is not waited for longer than it runs.
 ///
 /// # Errors
-/// It cannot be run, or fails.
+/// It cannot be run, fails, or takes too long.
 pub(super) fn run(program: &str, words: &[&str]) -> Result<(), String> {
-    let line = || {
-        format!(
-            "{} {}",
-            Path::new(program).file_name().map_or(program.into(), |name| name.to_string_lossy()),
-            words.join(" ")
-        )
-    };
-    match command(program, words).status() {
+    let told = command(program, words).spawn().map_err(|error| error.to_string());
+    let status = told.and_then(|mut child| ended(&mut child, patience(program, words)));
+    match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{}: {status}", line())),
-        Err(error) => Err(format!("{}: {error}", line())),
+        Ok(status) => Err(format!("{}: {status}", line(program, words))),
+        Err(why) => Err(format!("{}: {why}", line(program, words))),
     }
 }
 
 /// What a command prints, whatever its exit status; nothing if it cannot be run.
+///
+/// # Errors
+/// It takes too long.
+pub(super) fn asked(program: &str, words: &[&str]) -> Result<String, String> {
+    let spawned = command(program, words).stderr(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let Ok(mut child) = spawned else { return Ok(String::new()) };
+    let (telling, told) = channel();
+    let mut pipe = child.stdout.take();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.as_mut().map(|pipe| pipe.read_to_end(&mut bytes));
+        telling.send(bytes)
+    });
+    ended(&mut child, patience(program, words)).map_err(|why| format!("{}: {why}", line(program, words)))?;
+    // what it has left behind may hold the pipe
+    let bytes = told.recv_timeout(AT_ONCE).unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What a command prints; nothing where it takes too long, which is told.
 pub(super) fn printed(program: &str, words: &[&str]) -> String {
-    let output = command(program, words).stderr(Stdio::null()).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    asked(program, words).unwrap_or_else(|why| {
+        super::super::say(&format!("  {why}\n"));
+        String::new()
+    })
+}
+
+/// A command as somebody would type it.
+fn line(program: &str, words: &[&str]) -> String {
+    let name = Path::new(program).file_name().map_or(program.into(), |name| name.to_string_lossy());
+    format!("{name} {}", words.join(" "))
+}
+
+/// How long a command may take; what changes rules must not be cut off half-way.
+fn patience(program: &str, words: &[&str]) -> Option<Duration> {
+    match (program, words.first()) {
+        ("systemctl", Some(&("start" | "stop" | "restart"))) => Some(JOB),
+        ("systemctl" | "journalctl", _) => Some(ANSWER),
+        _ => None,
+    }
+}
+
+/// Waits for the end of a command; one that takes too long is ended.
+fn ended(child: &mut Child, patience: Option<Duration>) -> Result<ExitStatus, String> {
+    let Some(patience) = patience else { return child.wait().map_err(|error| error.to_string()) };
+    let start = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if start.elapsed() < patience => std::thread::sleep(LOOK),
+            Ok(None) => {
+                // it only waits: what it asked for goes on in systemd
+                let _ = child.kill();
+                let _ = child.wait();
+                let seconds = patience.as_secs();
+                return Err(format!(
+                    "no end within {seconds}s, and not waited for any longer; see systemctl list-jobs"
+                ));
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
 }
 
 /// Runs ourselves.
@@ -142,6 +204,19 @@ pub(super) fn run_own(words: &[&str]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn jobs_of_systemd_are_waited_for_as_long_as_units_may_take_and_not_for_ever() {
+        assert_eq!(patience("systemctl", &["restart", "handyproxy@gateway.service"]), Some(JOB));
+        assert_eq!(patience("systemctl", &["mask", "--runtime", "x.service"]), Some(ANSWER));
+        assert_eq!(patience("handyproxy-rules", &["down"]), None);
+        let mut child = command("sleep", &["1000"]).spawn().expect("sleep");
+        let why = ended(&mut child, Some(Duration::from_millis(50))).expect_err("it sleeps");
+        assert!(why.starts_with("no end within 0s"), "{why}");
+        assert!(child.try_wait().expect("our child").is_some(), "it goes on");
+        assert_eq!(asked("echo", &["a", "b"]), Ok("a b\n".to_owned()));
+        assert_eq!(asked("no-such-program-here", &[]), Ok(String::new()));
+    }
 
     #[test]
     fn ways_out_are_those_of_default_routes() {

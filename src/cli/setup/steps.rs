@@ -81,14 +81,12 @@ impl How<'_> {
             return Ok(());
         }
         let (daemon, rules) = self.units();
-        let is =
-            |what, unit: &str| machine::printed("systemctl", &[what, unit]).trim() == what.trim_start_matches("is-");
-        for (is, line) in [
-            (is("is-enabled", &daemon), "was-enabled"),
-            (is("is-active", &daemon), "was-active"),
-            (is("is-active", &rules), "had-rules"),
+        for (what, unit, line) in [
+            ("is-enabled", &daemon, "was-enabled"),
+            ("is-active", &daemon, "was-active"),
+            ("is-active", &rules, "had-rules"),
         ] {
-            if is {
+            if machine::asked("systemctl", &[what, unit])?.trim() == what.trim_start_matches("is-") {
                 room.note(line)?;
             }
         }
@@ -116,7 +114,7 @@ impl How<'_> {
         let (daemon, rules) = self.units();
         room.note("mask")?;
         machine::run("systemctl", &["mask", "--runtime", &rules])?;
-        if !machine::printed("systemctl", &["is-enabled", &rules]).starts_with("masked") {
+        if !machine::asked("systemctl", &["is-enabled", &rules])?.starts_with("masked") {
             return Err(format!("{rules} cannot be held back: is there one in /etc/systemd/system?"));
         }
         console.go_on()?;

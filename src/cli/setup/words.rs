@@ -79,11 +79,9 @@ pub(super) struct Wishes {
 /// # Errors
 /// Every mistake at once.
 pub(super) fn read(words: Vec<String>) -> Result<Asked, Vec<Mistake>> {
-    let kind = |name: &str| {
-        let flag = FLAGS.iter().find(|(flag, ..)| *flag == name);
-        flag.map(|(_, value, _)| if value.is_empty() { Kind::Switch } else { Kind::Value })
-    };
-    let Words { given, mut mistakes, .. } = argv::split(words, 0, kind);
+    let kind = |value: &str| if value.is_empty() { Kind::Switch } else { Kind::Value };
+    let known: Vec<(&str, Kind)> = FLAGS.iter().map(|(name, value, _)| (*name, kind(value))).collect();
+    let Words { given, mut mistakes, .. } = argv::split(words, 0, &known);
     let mut wishes = Wishes { etc: PathBuf::from(ETC), ..Wishes::default() };
     let (mut undo, mut help) = (false, false);
     for flag in &given {

@@ -1,24 +1,14 @@
-//! Asks the admin of a running daemon, over TCP or its unix socket; every answer is bounded in size and time.
+//! What top asks of a running daemon, and its answers made fit to be shown.
 
-use std::path::Path;
-use std::time::Duration;
+use std::io::ErrorKind;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use hyper::{Method, StatusCode};
 
+use super::super::ask::{Unheard, ask};
 use super::facts::Snapshot;
 use super::text::clean;
 use crate::config::AdminAddr;
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// A hundred thousand sessions are less.
-const MOST: usize = 64 << 20;
 
 /// Whom to ask.
 #[derive(Clone, Debug)]
@@ -60,56 +50,12 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), String> {
-        let asked = async {
-            match &self.addr {
-                AdminAddr::Tcp(addr) => {
-                    let stream = TcpStream::connect(addr).await.map_err(|error| unreached(&error, None))?;
-                    talk(stream, method, path, &addr.to_string()).await
-                }
-                AdminAddr::Unix(socket) => {
-                    let stream = UnixStream::connect(socket).await.map_err(|error| unreached(&error, Some(socket)))?;
-                    talk(stream, method, path, "localhost").await
-                }
-            }
+        let hint = |unheard: &Unheard| match (unheard.kind(), &self.addr) {
+            (Some(ErrorKind::PermissionDenied), AdminAddr::Unix(_)) => ", its user and group may, and root",
+            (Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused), _) => ", the daemon does not run there",
+            _ => "",
         };
-        let late = |_| format!("no answer within {}s", PATIENCE.as_secs());
-        tokio::time::timeout(PATIENCE, asked).await.map_err(late)?
-    }
-}
-
-async fn talk<S>(stream: S, method: Method, path: &str, host: &str) -> Result<(StatusCode, Bytes), String>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let broken = |error: hyper::Error| clean(&told(&error));
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    // the connection ends with its only request
-    let driver = tokio::spawn(connection);
-    let request = Request::builder().method(method).uri(path).header(header::HOST, host);
-    let request = request.header(header::CONNECTION, "close").body(Empty::<Bytes>::new());
-    let request = request.map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request).await.map_err(broken)?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MOST).collect().await;
-    driver.abort();
-    let body = body.map_err(|error| format!("read its answer: {}", clean(&error.to_string())))?;
-    Ok((status, body.to_bytes()))
-}
-
-fn unreached(error: &std::io::Error, socket: Option<&Path>) -> String {
-    let hint = match (error.kind(), socket) {
-        (std::io::ErrorKind::PermissionDenied, Some(_)) => ", its user and group may, and root",
-        (std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused, _) => ", the daemon does not run there",
-        _ => "",
-    };
-    format!("connect: {error}{hint}")
-}
-
-/// An error with what is behind it: hyper tells that apart.
-fn told(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", told(source)),
-        None => error.to_string(),
+        ask(&self.addr, method, path).await.map_err(|unheard| clean(&format!("{unheard}{}", hint(&unheard))))
     }
 }
 

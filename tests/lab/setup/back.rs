@@ -52,6 +52,19 @@ fn a_step_that_fails_takes_all_back() {
 }
 
 #[test]
+fn a_systemctl_that_does_not_end_is_named_and_all_is_taken_back() {
+    let stage = Stage::new(Policy::default());
+    stage.write("hang.mask.handyproxy-rules", "");
+    let mut setup = stage.setup(&gateway());
+    setup.hang_up();
+    let (code, said) = setup.ends_within(LONG * 3);
+    assert_eq!(code, Some(1), "{said}");
+    let named = "systemctl mask --runtime handyproxy-rules@gateway.service: no end within ";
+    contains(&said, &[named, "gateway.toml removed", "all of it was taken back"]);
+    stage.is_clean();
+}
+
+#[test]
 fn rules_that_are_foreign_end_it_and_stay() {
     let stage = Stage::new(Policy::default());
     stage.net.gateway.run("iptables -w -t nat -N HANDYPROXY_GW_gateway");

@@ -235,6 +235,11 @@ impl Running {
 
     /// Waits for its end: exit status, and all that it said.
     pub(super) fn ends(&mut self) -> (Option<i32>, String) {
+        self.ends_within(LONG)
+    }
+
+    /// The same for what takes longer.
+    pub(super) fn ends_within(&mut self, patience: Duration) -> (Option<i32>, String) {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("ours") {
@@ -242,7 +247,7 @@ impl Running {
                 self.said.wait_for_end();
                 return (status.code(), self.text());
             }
-            assert!(start.elapsed() < LONG, "it does not end: {}", self.text());
+            assert!(start.elapsed() < patience, "it does not end: {}", self.text());
             thread::sleep(Duration::from_millis(10));
         }
     }
