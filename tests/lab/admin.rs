@@ -225,7 +225,7 @@ fn a_slow_client_of_the_admin_holds_nobody_up() {
 fn whoever_takes_all_places_of_the_admin_keeps_nobody_out() {
     let scene = Scene::new(&format!("-admin {AT}"));
     let at = AT.parse().expect("an address");
-    let start = Instant::now();
+    let start = Pace::start();
     let greedy: Vec<_> = (0..80)
         .map(|number| {
             let mut wire = scene.net.gateway.connect(at);
