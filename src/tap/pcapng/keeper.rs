@@ -110,7 +110,9 @@ impl House {
             let entry = entry?;
             let name = entry.file_name();
             let Some((time, state)) = self.series.read(&name).filter(|_| is_file(&entry)) else { continue };
-            if self.is_written(time)? {
+            // it was made just now, and is locked before anything is in it: looked at first, for it may be by then
+            let is_new = state == State::Plain && entry.metadata().is_ok_and(|it| it.len() == 0);
+            if is_new || self.is_written(time)? {
                 continue;
             }
             if state == State::Half {
@@ -207,8 +209,23 @@ fn removed(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::stage::Folder;
     use super::super::place::Place;
     use super::*;
+
+    #[test]
+    fn a_file_that_was_made_just_now_is_not_closed() {
+        let folder = Folder::new();
+        let Place::Series(series) = Place::new(Some(&folder.path("cap")), true) else {
+            panic!("it is one of rotated files");
+        };
+        let [closed, new] = ["20261121-001158.023", "20261121-001158.024"];
+        fs::write(series.path(closed, State::Plain), "blocks").expect("our folder");
+        fs::write(series.path(new, State::Plain), "").expect("our folder");
+        let house = House { series, compress: true, keep: 1, stop: Arc::default(), told: false };
+        house.tidy().expect("our folder");
+        assert_eq!(folder.names(), [format!("cap-{closed}.pcapng.zst"), format!("cap-{new}.pcapng")]);
+    }
 
     #[test]
     fn a_row_without_a_folder_is_in_the_one_where_we_are() {
