@@ -2,6 +2,7 @@
 //! sd_notify or libloading.
 
 pub mod datagram;
+pub mod disk;
 pub mod gss;
 pub mod interfaces;
 pub mod journal;

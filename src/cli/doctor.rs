@@ -3,6 +3,7 @@
 //! It changes nothing. Facts are gathered beside their judgement, which is a function of them; what cannot be seen is
 //! said to be so, and never to be well.
 
+mod admin;
 mod case;
 mod clock;
 mod daemon;
@@ -12,6 +13,7 @@ mod loaded;
 mod loops;
 mod machine;
 mod names;
+mod places;
 mod policy;
 mod rules;
 mod status;
@@ -104,6 +106,8 @@ impl Machine {
         findings.extend(loops::check(&case));
         findings.extend(kernel::check(&case));
         findings.extend(daemon::check(&case));
+        findings.extend(places::check(&case));
+        findings.extend(wait_for(admin::check(&case))?);
         if how.no_net {
             findings.push(Finding::note("reach", "the proxies were not asked, nor any resolver: -no-net", ""));
             findings.push(clock::check(&[]));

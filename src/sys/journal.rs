@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 /// Where the journal listens.
-const SOCKET: &str = "/run/systemd/journal/socket";
+pub const SOCKET: &str = "/run/systemd/journal/socket";
 /// How long a journal that does not read may hold a writer up at a time.
 const PATIENCE: Duration = Duration::from_secs(1);
 

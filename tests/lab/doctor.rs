@@ -1,6 +1,8 @@
 //! `handyproxy doctor`: where all is well it says so, and whatever is broken it names, with what to do.
 
+mod admin;
 mod machine;
+mod places;
 mod proxies;
 mod proxy;
 mod stage;

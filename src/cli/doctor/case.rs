@@ -85,8 +85,13 @@ impl<'a> Case<'a> {
 
     /// How the daemon learns of a setting that has changed.
     fn take_over(&self, key: &str) -> String {
-        let verb = if matches!(key, "capture" | "dns" | "local-port") { "restart" } else { "reload" };
+        let verb = if matches!(key, "admin" | "capture" | "dns" | "local-port") { "restart" } else { "reload" };
         self.unit().map_or("restart handyproxy".to_owned(), |unit| format!("systemctl {verb} {unit}"))
+    }
+
+    /// How to stop it and start it again.
+    pub(super) fn restart(&self) -> String {
+        self.take_over("local-port")
     }
 
     /// How to start it.

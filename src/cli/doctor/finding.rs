@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 /// Every check in the order of its findings, which is the way of a connection: its group, its name, what it looks at.
-pub const CHECKS: [(&str, &str, &str); 25] = [
+pub const CHECKS: [(&str, &str, &str); 28] = [
     ("rules", "settings", "the instance's file has no mistake"),
     ("rules", "rules", "netfilter hands connections to local-port"),
     ("rules", "rules-match", "what is loaded is what the file says"),
@@ -22,6 +22,9 @@ pub const CHECKS: [(&str, &str, &str); 25] = [
     ("kernel", "pipes", "the daemon's user may have pipes of full size, or bytes are copied"),
     ("daemon", "daemon", "handyproxy, and nothing else, listens on local-port"),
     ("daemon", "descriptors", "the descriptor limit is enough for max-sessions"),
+    ("daemon", "taps", "the daemon may write where each tap writes, and there is room; none is failing"),
+    ("daemon", "access-log", "the same for the access log, where it is a file or the journal"),
+    ("daemon", "admin", "the daemon, and nothing else, answers at admin, and is ready"),
     ("upstream", "route", "there is a route to each address of each proxy"),
     ("upstream", "reach", "each address of each proxy can be connected to, TLS included"),
     ("upstream", "login", "the proxy asks for nothing that we cannot say, and takes our credentials"),

@@ -1,0 +1,190 @@
+//! Whether the admin answers, and is ours; and what it tells of taps that cannot write.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+
+use hyper::{Method, StatusCode};
+
+use super::super::ask::{Unheard, ask};
+use super::case::Case;
+use super::daemon::Listener;
+use super::finding::Finding;
+use super::{machine, places};
+use crate::config::AdminAddr;
+
+/// Asks it, where there is to be one.
+pub(super) async fn check(case: &Case<'_>) -> Vec<Finding> {
+    let Some(addr) = &case.config.admin else { return Vec::new() };
+    let addr = match addr {
+        AdminAddr::Tcp(addr) => AdminAddr::Tcp(SocketAddr::new(machine::own(addr.ip()), addr.port())),
+        unix @ AdminAddr::Unix(_) => unix.clone(),
+    };
+    let door = Door { shown: shown(&addr), holders: holders(&addr), addr, case };
+    let answer = ask(&door.addr, Method::GET, "/readyz").await;
+    let mut findings = vec![match &answer {
+        Ok((status, body)) => door.judge_answer(*status, &String::from_utf8_lossy(body)),
+        Err(unheard) => door.judge_silence(unheard),
+    }];
+    if answer.is_ok()
+        && door.is_ours()
+        && let Ok((StatusCode::OK, metrics)) = ask(&door.addr, Method::GET, "/metrics").await
+    {
+        findings.extend(taps(&String::from_utf8_lossy(&metrics), case));
+    }
+    findings
+}
+
+fn shown(addr: &AdminAddr) -> String {
+    match addr {
+        AdminAddr::Tcp(addr) => addr.to_string(),
+        AdminAddr::Unix(path) => path.display().to_string(),
+    }
+}
+
+/// Who listens there; for a socket of a file that is not looked for.
+fn holders(addr: &AdminAddr) -> Listener {
+    match addr {
+        AdminAddr::Tcp(addr) => Listener::on(addr.port()),
+        AdminAddr::Unix(_) => Listener::Hidden,
+    }
+}
+
+/// The place where the admin is to be.
+struct Door<'a> {
+    addr: AdminAddr,
+    shown: String,
+    holders: Listener,
+    case: &'a Case<'a>,
+}
+
+impl Door<'_> {
+    /// Whether it may be that of the instance's daemon.
+    fn is_ours(&self) -> bool {
+        match (&self.holders, self.case.listener.daemon()) {
+            (Listener::Seen(holders), Some(daemon)) => holders.iter().any(|(pid, _)| *pid == daemon),
+            _ => true,
+        }
+    }
+
+    fn judge_answer(&self, status: StatusCode, said: &str) -> Finding {
+        let said = said.trim();
+        let is_ready = status == StatusCode::OK && said == "ready";
+        let is_not = status == StatusCode::SERVICE_UNAVAILABLE && said.starts_with("not ready: ");
+        if !is_ready && !is_not {
+            return self.taken(&format!("GET /readyz has status {} there", status.as_u16()));
+        }
+        // whoever is ready listens
+        if !self.is_ours() || (is_ready && self.case.listener == Listener::None) {
+            return self.taken("another instance has it");
+        }
+        if is_ready {
+            return Finding::ok("admin", format!("{} answers: {said}", self.shown));
+        }
+        let fix = "reach, login and connect-443 below tell what is wrong with the upstream, descriptors how many seats there are";
+        Finding::warn("admin", format!("{} answers: {said}", self.shown), fix)
+    }
+
+    fn judge_silence(&self, unheard: &Unheard) -> Finding {
+        let shown = &self.shown;
+        match unheard.kind() {
+            Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused) => self.judge_nobody(),
+            Some(ErrorKind::PermissionDenied) => {
+                let seen = format!("{shown}: only its user, its group and root may connect to it");
+                Finding::warn("admin", seen, "run handyproxy doctor as root")
+            }
+            Some(_) => Finding::fail("admin", format!("{shown}: {unheard}"), self.elsewhere()),
+            None => match unheard {
+                Unheard::Late => self.taken(&unheard.to_string()),
+                _ => self.taken(&format!("what it says is no HTTP: {unheard}")),
+            },
+        }
+    }
+
+    fn judge_nobody(&self) -> Finding {
+        let (case, shown) = (self.case, &self.shown);
+        if let AdminAddr::Unix(path) = &self.addr
+            && fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket())
+        {
+            let seen = format!("{shown} is no socket, and the daemon does not start with it");
+            return Finding::fail("admin", seen, format!("rm {shown}, or {}", self.elsewhere()));
+        }
+        if case.listener.daemon().is_none() && case.listener != Listener::Hidden {
+            let seen = format!("nobody listens at {shown}, since the daemon does not run");
+            return Finding::note("admin", seen, "");
+        }
+        let fix = format!("{}: a change of admin needs that", case.restart());
+        Finding::fail("admin", format!("nobody listens at {shown}, though the daemon runs"), fix)
+    }
+
+    /// It is somebody else's, or does not do what ours does.
+    fn taken(&self, why: &str) -> Finding {
+        let (shown, daemon) = (&self.shown, self.case.listener.daemon());
+        let Listener::Seen(holders) = &self.holders else {
+            return Finding::fail("admin", format!("something else is at {shown}: {why}"), self.elsewhere());
+        };
+        if holders.iter().any(|(pid, _)| Some(*pid) == daemon) {
+            return Finding::fail("admin", format!("the daemon is at {shown}, and: {why}"), self.case.restart());
+        }
+        let names: Vec<String> = holders.iter().map(|(pid, name)| format!("{name} (process {pid})")).collect();
+        let fix = holders.first().map(|(pid, _)| format!("stop process {pid}, or {}", self.elsewhere()));
+        let seen = format!("{shown} is taken by {}: {why}", names.join(", "));
+        Finding::fail("admin", seen, fix.unwrap_or_else(|| self.elsewhere()))
+    }
+
+    fn elsewhere(&self) -> String {
+        let other = match &self.addr {
+            AdminAddr::Tcp(_) => "\"127.0.0.1:ANOTHER\"",
+            AdminAddr::Unix(_) => "\"ANOTHER PATH\"",
+        };
+        self.case.set("admin", other)
+    }
+}
+
+/// Taps that cannot write, or have missed something, by the metrics.
+fn taps(metrics: &str, case: &Case) -> Vec<Finding> {
+    let failing = samples(metrics, "handyproxy_tap_failing").into_iter().map(|(number, _)| {
+        let log = case.unit().map_or("the log of the daemon".to_owned(), |unit| format!("journalctl -u {unit} -n 50"));
+        let seen = format!("{}: the daemon cannot write it now", tap(number, case));
+        Finding::fail("taps", seen, format!("{log} tells why"))
+    });
+    let missed = samples(metrics, "handyproxy_tap_records_missed_total").into_iter().map(|(number, count)| {
+        let seen = format!("{}: {count} records were missed since it began", tap(number, case));
+        Finding::note("taps", seen, "a larger queue, or when-full = \"wait\"; see man handyproxy-taps")
+    });
+    failing.chain(missed).collect()
+}
+
+/// What a tap is called: the daemon may have another list by now.
+fn tap(number: usize, case: &Case) -> String {
+    let settings = number.checked_sub(1).and_then(|at| case.config.taps.get(at));
+    settings.map_or_else(|| format!("tap {number}"), |settings| places::name(number, settings))
+}
+
+/// The numbers of the taps whose sample of this name is not 0, and the sample.
+fn samples(metrics: &str, name: &str) -> Vec<(usize, u64)> {
+    let sample = |line: &str| {
+        let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.split_once("} ")?;
+        let number = labels.split(',').find_map(|label| label.strip_prefix("tap=\""))?;
+        let value = value.split_whitespace().next()?.parse().ok()?;
+        Some((number.trim_end_matches('"').parse().ok()?, value))
+    };
+    metrics.lines().filter_map(sample).filter(|(_, value)| *value > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_that_are_not_zero_are_told() {
+        let metrics = "# TYPE handyproxy_tap_failing gauge\n\
+            handyproxy_tap_failing{tap=\"1\",kind=\"flow\",format=\"readable\"} 0\n\
+            handyproxy_tap_failing{tap=\"2\",kind=\"pcapng\",format=\"pcapng\"} 1\n\
+            handyproxy_tap_records_missed_total{tap=\"1\",kind=\"flow\",format=\"readable\"} 17\n";
+        assert_eq!(samples(metrics, "handyproxy_tap_failing"), [(2, 1)]);
+        assert_eq!(samples(metrics, "handyproxy_tap_records_missed_total"), [(1, 17)]);
+        assert_eq!(samples(metrics, "handyproxy_tap"), []);
+    }
+}

@@ -1,0 +1,243 @@
+//! As whom the daemon writes, and in which world of mounts: those of its process, those that its unit will have, or
+//! those of whoever asks.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::super::case::Case;
+use super::super::daemon::Listener;
+use super::super::{machine, tool};
+
+/// Bits of CapEff (linux/capability.h).
+const DAC_OVERRIDE: u32 = 1;
+const DAC_READ_SEARCH: u32 = 2;
+const SYS_RESOURCE: u32 = 24;
+
+/// What somebody wants of a file or folder: bits of a mode.
+pub(super) const WRITE: u32 = 0o2;
+pub(super) const SEARCH: u32 = 0o1;
+
+/// Somebody who writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    uid: u32,
+    groups: Vec<u32>,
+    capabilities: u64,
+}
+
+/// As whom, and how that is known.
+#[derive(Clone, Debug)]
+pub(super) enum Writer {
+    /// The daemon that runs, which sees the files below this folder as its own.
+    Running(Account, PathBuf),
+    /// The daemon that its unit will start.
+    Unit(Account, Unit),
+    /// Nothing runs, and there is no unit: whoever asks.
+    Asker(Account),
+    /// It cannot be seen.
+    Unknown,
+}
+
+/// Which places a unit leaves its service (systemd.exec(5)).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// Folders that it makes, and gives to the service.
+    own: Vec<PathBuf>,
+    /// Further ones that it may write.
+    open: Vec<PathBuf>,
+    is_strict: bool,
+    has_no_home: bool,
+}
+
+impl Account {
+    /// That of a process, by its number or `self`.
+    fn of(process: &str) -> Option<Account> {
+        Account::parse(&machine::text(&format!("/proc/{process}/status"))?)
+    }
+
+    fn parse(status: &str) -> Option<Account> {
+        let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
+        // the last number is the one that counts for files
+        let last = |key: &str| value(key)?.split_whitespace().nth(3)?.parse().ok();
+        let mut groups: Vec<u32> = value("Groups:")?.split_whitespace().filter_map(|id| id.parse().ok()).collect();
+        groups.push(last("Gid:")?);
+        let capabilities = u64::from_str_radix(value("CapEff:")?.trim(), 16).ok()?;
+        Some(Account { uid: last("Uid:")?, groups, capabilities })
+    }
+
+    /// That of a user, who has no capability unless it is root.
+    fn named(name: &str) -> Option<Account> {
+        let numbers = |flag: &str| {
+            let told = tool::run("id", &[flag, "--", name]).said()?;
+            told.split_whitespace().map(|id| id.parse().ok()).collect::<Option<Vec<u32>>>()
+        };
+        let uid = *numbers("-u")?.first()?;
+        Some(Account { uid, groups: numbers("-G")?, capabilities: if uid == 0 { u64::MAX } else { 0 } })
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.capabilities & (1 << bit) != 0
+    }
+
+    /// Whether the mode of a file lets him.
+    pub(super) fn may(&self, wanted: u32, file: &Metadata) -> bool {
+        if self.has(DAC_OVERRIDE) || (self.has(DAC_READ_SEARCH) && wanted == SEARCH && file.is_dir()) {
+            return true;
+        }
+        let shift = match file {
+            file if file.uid() == self.uid => 6,
+            file if self.groups.contains(&file.gid()) => 3,
+            _ => 0,
+        };
+        file.mode() >> shift & wanted == wanted
+    }
+
+    /// Whether what is kept back on a disk is for him.
+    pub(super) fn has_reserve(&self) -> bool {
+        self.has(SYS_RESOURCE)
+    }
+
+    /// His name, or his number where he has none.
+    pub(super) fn name(&self) -> String {
+        let uid = self.uid.to_string();
+        let told = tool::run("id", &["-un", "--", &uid]).said();
+        told.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or(uid)
+    }
+}
+
+impl Writer {
+    /// Finds out.
+    pub(super) fn of(case: &Case) -> Writer {
+        if let Some(pid) = case.listener.daemon() {
+            let root = PathBuf::from(format!("/proc/{pid}/root/"));
+            return match Account::of(&pid.to_string()) {
+                Some(account) if fs::metadata(&root).is_ok() => Writer::Running(account, root),
+                _ => Writer::Unknown,
+            };
+        }
+        let shown = case.unit().and_then(|unit| shown(&unit));
+        match shown.map(|shown| (user(&shown), Unit::parse(&shown))) {
+            Some((Some(account), unit)) => Writer::Unit(account, unit),
+            Some((None, _)) => Writer::Unknown,
+            None if case.listener == Listener::Hidden => Writer::Unknown,
+            None => Account::of("self").map_or(Writer::Unknown, Writer::Asker),
+        }
+    }
+
+    /// Where that can be told.
+    pub(super) fn account(&self) -> Option<&Account> {
+        match self {
+            Writer::Running(account, _) | Writer::Unit(account, _) | Writer::Asker(account) => Some(account),
+            Writer::Unknown => None,
+        }
+    }
+
+    /// Below which folder its files are seen here.
+    pub(super) fn root(&self) -> &Path {
+        match self {
+            Writer::Running(_, root) => root,
+            _ => Path::new("/"),
+        }
+    }
+}
+
+/// What systemd knows of a unit, if there is one.
+fn shown(unit: &str) -> Option<String> {
+    const KEYS: &str = "LoadState,User,ProtectSystem,ProtectHome,ReadWritePaths,LogsDirectory,StateDirectory,\
+                        CacheDirectory,RuntimeDirectory";
+    let shown = tool::run("systemctl", &["show", "-p", KEYS, &format!("{unit}.service")]).said()?;
+    (value(&shown, "LoadState") == "loaded").then_some(shown)
+}
+
+fn value<'a>(shown: &'a str, key: &str) -> &'a str {
+    let of = |line: &'a str| line.split_once('=').filter(|(name, _)| *name == key).map(|(_, value)| value);
+    shown.lines().find_map(of).unwrap_or_default()
+}
+
+fn user(shown: &str) -> Option<Account> {
+    let name = value(shown, "User");
+    Account::named(if name.is_empty() { "root" } else { name })
+}
+
+impl Unit {
+    fn parse(shown: &str) -> Unit {
+        let below = |key: &str, folder: &str| -> Vec<PathBuf> {
+            // NAME:LINK is a folder with a second name
+            let names = value(shown, key).split_whitespace().filter_map(|name| name.split(':').next());
+            names.map(|name| Path::new(folder).join(name)).collect()
+        };
+        let own = [
+            below("LogsDirectory", "/var/log"),
+            below("StateDirectory", "/var/lib"),
+            below("CacheDirectory", "/var/cache"),
+            below("RuntimeDirectory", "/run"),
+        ];
+        let open = value(shown, "ReadWritePaths").split_whitespace();
+        Unit {
+            own: own.concat(),
+            open: open.map(|path| PathBuf::from(path.trim_start_matches(['-', '+']))).collect(),
+            is_strict: value(shown, "ProtectSystem") == "strict",
+            has_no_home: matches!(value(shown, "ProtectHome"), "yes" | "tmpfs" | "read-only"),
+        }
+    }
+
+    /// Whether it makes this place, or the folder that it is in.
+    pub(super) fn makes(&self, path: &Path) -> bool {
+        self.own.iter().any(|own| path.starts_with(own))
+    }
+
+    /// The setting by which it keeps its service from writing here.
+    pub(super) fn forbids(&self, path: &Path) -> Option<&'static str> {
+        let is_in = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
+        if self.makes(path) || self.open.iter().any(|open| path.starts_with(open)) {
+            return None;
+        }
+        if self.has_no_home && is_in(&["/home", "/root", "/run/user"]) {
+            return Some("ProtectHome");
+        }
+        // /tmp is one of its own, or everybody's
+        (self.is_strict && !is_in(&["/dev", "/tmp", "/var/tmp"])).then_some("ProtectSystem=strict")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_may_what_modes_allow() {
+        let status = "Name:\tx\nUid:\t0\t998\t0\t997\nGid:\t1\t2\t3\t996\nGroups:\t4 5 \nCapEff:\t0000000000000000\n";
+        let account = Account::parse(status).expect("proc(5)");
+        assert_eq!(account, Account { uid: 997, groups: vec![4, 5, 996], capabilities: 0 });
+        // of root's, and nobody else may write it
+        let etc = fs::metadata("/etc").expect("a folder");
+        assert!(account.may(SEARCH, &etc) && !account.may(WRITE, &etc));
+        let tmp = fs::metadata("/tmp").expect("a folder");
+        assert!(account.may(WRITE | SEARCH, &tmp));
+        assert!(Account { capabilities: 1 << DAC_OVERRIDE, ..account.clone() }.may(WRITE, &etc));
+        assert!(!Account { capabilities: 1 << DAC_READ_SEARCH, ..account }.may(WRITE, &etc));
+        assert!(Account::of("self").is_some());
+        assert_eq!(Account::named("root").map(|root| root.uid), Some(0));
+        assert_eq!(Account::named("no-such-user-here"), None);
+    }
+
+    #[test]
+    fn a_unit_keeps_its_service_from_what_it_does_not_give() {
+        let shown = "LoadState=loaded\nUser=handyproxy\nProtectSystem=strict\nProtectHome=yes\nReadWritePaths=-/srv/taps\n\
+                     LogsDirectory=handyproxy/gateway\nStateDirectory=\n";
+        let unit = Unit::parse(shown);
+        for (path, forbidden) in [
+            ("/var/log/handyproxy/gateway/a.pcapng", None),
+            ("/var/log/handyproxy/gateway2/a", Some("ProtectSystem=strict")),
+            ("/srv/taps/a", None),
+            ("/srv/a", Some("ProtectSystem=strict")),
+            ("/home/me/a", Some("ProtectHome")),
+            ("/tmp/a", None),
+        ] {
+            assert_eq!(unit.forbids(Path::new(path)), forbidden, "{path}");
+        }
+        assert!(unit.makes(Path::new("/var/log/handyproxy/gateway")) && !unit.makes(Path::new("/srv/taps")));
+        assert_eq!(Unit::default().forbids(Path::new("/srv/a")), None);
+    }
+}

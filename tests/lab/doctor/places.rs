@@ -1,0 +1,277 @@
+//! What is wrong with the places that taps and the access log are written to.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::each_is_named;
+use super::stage::{Stage, Told};
+use crate::support::daemon::Launch;
+use crate::support::topology::PORT;
+use crate::support::{each_row, eventually};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_handyproxy");
+
+/// A stage on which all is well, where a line of shell was run in its folder, and taps and the like were set then.
+fn set(stage: &mut Stage, shell: &str, top: &str, taps: &str) {
+    let folder = stage.folder.path().to_owned();
+    stage.sh(&format!("cd {folder} && {shell}"));
+    let text = format!("{top}\n{}{taps}\n", Stage::settings());
+    stage.write(&text.replace("FOLDER", &folder));
+    // modes count for it as for everybody
+    start_by(stage, "setpriv --bounding-set -dac_override,-dac_read_search,-sys_resource");
+}
+
+fn start_by(stage: &mut Stage, wrapper: &str) {
+    let launch = Launch::words(&format!("-config {}", stage.file)).wrapped(wrapper);
+    stage.start_as(launch);
+}
+
+fn examine(stage: &mut Stage, shell: &str, top: &str, taps: &str) -> Told {
+    set(stage, shell, top, taps);
+    stage.examine("-no-net")
+}
+
+/// Has the daemon, and nobody else, see such a file system in `FOLDER/disk`.
+fn mount(stage: &mut Stage, options: &str, taps: &str) {
+    set(stage, "mkdir -p disk", "", taps);
+    let folder = stage.folder.path();
+    let script =
+        format!("mount -t tmpfs -o {options} none {folder}/disk && exec setpriv --bounding-set -sys_resource \"$@\"");
+    let script = stage.folder.write("mount", &script);
+    start_by(stage, &format!("unshare -m sh {script}"));
+}
+
+/// A file of the daemon's world.
+fn fill(stage: &Stage, kib: usize) {
+    let gateway = stage.gateway.as_ref().expect("it runs");
+    let path = gateway.sees(Path::new(&format!("{}/disk/fill", stage.folder.path())));
+    let written = fs::write(path, vec![0; kib << 10]);
+    assert_eq!(written.is_err(), kib > 1024, "{written:?}");
+}
+
+#[test]
+fn places_that_can_be_written_are_well_and_are_not_touched() {
+    let mut stage = Stage::well();
+    let taps = "[[tap]]\nkind = 'flow'\npath = 'FOLDER/logs/'\n[[tap]]\nkind = 'dump'\npath = 'FOLDER/deep/er'\n\
+                [[tap]]\nkind = 'pcapng'\npath = 'FOLDER/link'\nrotate-time = '1h'\n[[tap]]\nkind = 'flow'\npath = '/dev/stderr'\n";
+    set(&mut stage, "mkdir real logs && ln -s real link", "access-log = 'FOLDER/access.log'", taps);
+    let folder = stage.folder.path().to_owned();
+    eventually(|| Path::new(&format!("{folder}/deep/er")).exists().then_some(()).ok_or("no folder yet".to_owned()));
+    // what the daemon would make anew
+    stage.sh(&format!("rm -r {folder}/deep {folder}/access.log"));
+    let told = stage.examine("-no-net");
+    told.is_well();
+    let seen: Vec<&str> = told.of("taps").iter().map(|finding| finding.seen.as_str()).collect();
+    for (seen, wanted) in seen.iter().zip(["tap 1 (flow/readable): ", "tap 2 (dump/dumper): ", "tap 3 (pcapng): "]) {
+        assert!(seen.starts_with(wanted) && seen.contains(" can be written, "), "{}", told.text);
+    }
+    assert_eq!((seen.len(), told.of("access-log").len()), (4, 1), "{}", told.text);
+    assert!(!Path::new(&format!("{folder}/deep")).exists(), "doctor made it");
+    // nobody runs whose rights could be told
+    stage.gateway = None;
+    let told = stage.examine("-no-net");
+    told.names(&["FAIL daemon"], "handyproxy -config");
+    let found = [told.of("taps"), told.of("access-log")].concat();
+    assert_eq!(found.len(), 5, "{}", told.text);
+    let found: Vec<_> = found.into_iter().filter(|found| !found.seen.contains("/dev/stderr")).collect();
+    assert!(
+        found.iter().all(|f| f.status == "note" && f.seen.contains("not seen at a running daemon")),
+        "{}",
+        told.text
+    );
+}
+
+#[test]
+fn places_that_the_daemon_cannot_write_are_named() {
+    each_is_named(&[
+        (
+            "a file where a folder should be",
+            |stage| examine(stage, "touch file", "", "[[tap]]\nkind = 'dump'\npath = 'FOLDER/file'"),
+            &["FAIL taps"],
+            "another path at ",
+        ),
+        (
+            "a file on the way",
+            |stage| examine(stage, "touch file", "", "[[tap]]\nkind = 'flow'\npath = 'FOLDER/file/flow.log'"),
+            &["FAIL taps"],
+            "another path at ",
+        ),
+        (
+            "a folder of somebody else's",
+            |stage| {
+                let shell = "mkdir a && chown 65534 a && chmod 555 a";
+                examine(stage, shell, "", "[[tap]]\nkind = 'pcapng'\npath = 'FOLDER/a/b/cap.pcapng'")
+            },
+            &["FAIL taps"],
+            "install -d -o root ",
+        ),
+        (
+            "a folder that may not be entered",
+            |stage| {
+                let shell = "mkdir -p a/b && chown 65534 a && chmod 700 a";
+                examine(stage, shell, "", "[[tap]]\nkind = 'hexlog'\npath = 'FOLDER/a/b/'")
+            },
+            &["FAIL taps"],
+            "another path at ",
+        ),
+        (
+            "a file of somebody else's, by the folder's name",
+            |stage| {
+                let shell = "mkdir a && touch a/hexlog.log && chown 65534 a/hexlog.log && chmod 600 a/hexlog.log";
+                examine(stage, shell, "", "[[tap]]\nkind = 'hexlog'\npath = 'FOLDER/a'")
+            },
+            &["FAIL taps"],
+            "chown root ",
+        ),
+        (
+            "an access log that is somebody else's",
+            |stage| {
+                let shell = "touch log && chown 65534 log && chmod 640 log";
+                examine(stage, shell, "access-log = 'FOLDER/log'", "")
+            },
+            &["FAIL access-log"],
+            "chown root ",
+        ),
+        (
+            "an access log that is a folder",
+            |stage| examine(stage, "mkdir log", "access-log = 'FOLDER/log'", ""),
+            &["FAIL access-log"],
+            "access-log = \"FOLDER/access.log\" in ",
+        ),
+        (
+            "a FIFO without a reader",
+            |stage| examine(stage, "mkfifo pipe", "", "[[tap]]\nkind = 'flow'\npath = 'FOLDER/pipe'"),
+            &["warn taps"],
+            "cat ",
+        ),
+        (
+            "a journal that is not there",
+            |stage| {
+                let empty = format!("{}/empty", stage.folder.path());
+                set(stage, "mkdir empty", "access-log = 'journal'", "");
+                let launch = Launch::words(&format!("-config {}", stage.file)).with_journal(Path::new(&empty));
+                stage.start_as(launch);
+                stage.examine("-no-net")
+            },
+            &["FAIL access-log"],
+            "access-log = \"log\"",
+        ),
+    ]);
+}
+
+#[test]
+fn disks_are_looked_at_in_the_world_of_the_daemon() {
+    const TAP: &str = "[[tap]]\nkind = 'pcapng'\npath = 'FOLDER/disk/'";
+    each_is_named(&[
+        (
+            "read-only",
+            |stage| {
+                mount(stage, "ro", TAP);
+                stage.examine("-no-net")
+            },
+            &["FAIL taps"],
+            "another path at ",
+        ),
+        (
+            "full",
+            |stage| {
+                mount(stage, "size=1m", TAP);
+                fill(stage, 1025);
+                stage.examine("-no-net")
+            },
+            &["FAIL taps"],
+            "df -h ",
+        ),
+        (
+            "nearly full",
+            |stage| {
+                mount(stage, "size=1m", TAP);
+                fill(stage, 1000);
+                stage.examine("-no-net")
+            },
+            &["warn taps"],
+            "df -h ",
+        ),
+        (
+            "without room for a file",
+            |stage| {
+                mount(stage, "size=1m,nr_inodes=2", TAP);
+                stage.examine("-no-net")
+            },
+            &["FAIL taps"],
+            "df -i ",
+        ),
+    ]);
+}
+
+#[test]
+fn a_fifo_with_a_reader_is_well() {
+    let mut stage = Stage::well();
+    let folder = stage.folder.path().to_owned();
+    stage.sh(&format!("mkfifo {folder}/pipe"));
+    let mut reader = Command::new("cat").arg(format!("{folder}/pipe")).stdout(Stdio::null()).spawn().expect("cat");
+    set(&mut stage, "true", "", "[[tap]]\nkind = 'flow'\npath = 'FOLDER/pipe'");
+    // both wait for each other to open it
+    eventually(|| {
+        let told = stage.examine("-no-net");
+        if told.of("taps")[0].status == "ok" { Ok(()) } else { Err(told.text) }
+    });
+    assert!(reader.try_wait().expect("our child").is_none(), "doctor has ended its wait");
+    stage.gateway = None;
+    let _ = reader.kill();
+    let _ = reader.wait();
+}
+
+#[test]
+fn whoever_is_not_root_hears_that_places_cannot_be_judged() {
+    let mut stage = Stage::well();
+    set(&mut stage, "mkdir -m 700 a", "", "[[tap]]\nkind = 'flow'\npath = '/dev/null'");
+    stage.sh(&format!("chmod 644 {}", stage.file));
+    let told = stage.told(
+        "setpriv",
+        &format!(
+            "--reuid 65534 --regid 65534 --clear-groups -- {PROGRAM} doctor -no-net -local-port {PORT} -tap flow:/dev/null"
+        ),
+    );
+    let found = told.of("taps");
+    assert!(found.len() == 1 && found[0].status == "warn" && found[0].fix.contains("as root"), "{}", told.text);
+}
+
+#[test]
+fn a_unit_that_does_not_run_is_asked_where_it_lets_its_service_write() {
+    each_row(
+        &[
+            ("/var/log/handyproxy/NAME/flow.log", "ok", "is made when its unit starts", ""),
+            ("/srv/taps/flow.log", "FAIL", "ProtectSystem=strict", "path = \"/var/log/handyproxy/NAME/\" at "),
+            ("/var/log/closed/flow.log", "FAIL", "nobody may not write ", "path = \"/var/log/handyproxy/NAME/\" at "),
+        ],
+        |(path, ..)| (*path).to_owned(),
+        |(path, status, seen, fix)| {
+            let mut stage = Stage::well();
+            stage.gateway = None;
+            let named = |text: &str| text.replace("NAME", &stage.name);
+            let (etc, path) = (format!("{}/etc", stage.folder.path()), named(path));
+            stage.write(&format!("{}[[tap]]\nkind = 'flow'\npath = '{path}'\n", Stage::settings()));
+            stage.sh(&format!(
+                "mkdir -p {etc}/handyproxy && cp -a /etc/alternatives /etc/passwd /etc/group /etc/nsswitch.conf {etc}/; \
+                 cp {} {etc}/handyproxy/",
+                stage.file
+            ));
+            let systemctl = named(
+                "#!/bin/sh\nprintf 'LoadState=loaded\\nUser=nobody\\nProtectSystem=strict\\nProtectHome=yes\\n\
+                 LogsDirectory=handyproxy/NAME\\nReadWritePaths=-/var/log/closed\\n'\n",
+            );
+            stage.folder.write_as("systemctl", &systemctl, 0o755);
+            let script = format!(
+                "mount --bind {etc} /etc && mount -t tmpfs none /var/log && mkdir -m 755 /var/log/closed && exec {PROGRAM} doctor -no-net"
+            );
+            let script = stage.folder.write("script", &script);
+            let told = stage.told("unshare", &format!("-m sh {script}"));
+            let found = told.of("taps");
+            assert_eq!(found.len(), 1, "{}", told.text);
+            assert_eq!(found[0].status, *status, "{}", told.text);
+            assert!(found[0].seen.contains(seen) && found[0].fix.contains(&named(fix)), "{}", told.text);
+        },
+    );
+}
