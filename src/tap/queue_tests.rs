@@ -175,11 +175,11 @@ fn a_file_that_fails_costs_records_and_nothing_else() {
     let tapped = session(&rig.sink);
     rig.go.send(Ok(())).expect("it waits");
     assert_eq!(rig.next(), Told::Opened);
+    // the second one is not tried before its time
     tapped.copied(Dir::Up, b"lost");
+    tapped.copied(Dir::Up, b"lost too");
     rig.go.send(Err(io::ErrorKind::StorageFull.into())).expect("it waits");
     eventually(|| rig.sink.counts().failing);
-    // not tried before its time
-    tapped.copied(Dir::Up, b"lost too");
     eventually(|| rig.sink.counts().missed == 2);
     std::thread::sleep(RETRY);
     tapped.copied(Dir::Up, b"kept");
@@ -311,6 +311,12 @@ fn where_sessions_wait_a_record_is_tried_until_it_is_written() {
 
 #[test]
 fn where_sessions_wait_for_a_file_that_fails_it_can_be_opened_anew() {
+    // a busy machine may hold one up
+    assert!((0..5).any(|_| opened_anew() < RETRY), "it is tried at once");
+}
+
+/// How long it takes until a file that fails is opened anew, and the record written.
+fn opened_anew() -> Duration {
     let rig = rig(WhenFull::Wait, 1 << 20);
     let tapped = session(&rig.sink);
     rig.go.send(Ok(())).expect("it waits");
@@ -323,9 +329,10 @@ fn where_sessions_wait_for_a_file_that_fails_it_can_be_opened_anew() {
     assert_eq!(rig.next(), Told::Reopened);
     rig.go.send(Ok(())).expect("it waits");
     assert_eq!(rig.next(), Told::Bytes(b"kept".into()));
-    assert!(start.elapsed() < RETRY, "it is tried at once");
+    let took = start.elapsed();
     drop(tapped);
     assert_eq!(rig.end(), []);
+    took
 }
 
 #[test]
