@@ -1,4 +1,4 @@
-//! Whether the admin answers, and is ours; and what it tells of taps that cannot write.
+//! Whether the admin answers, and is ours; and what it tells of taps and an access log that cannot be written.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -33,6 +33,7 @@ pub(super) async fn check(case: &Case<'_>) -> Vec<Finding> {
     {
         let metrics = String::from_utf8_lossy(&metrics);
         findings.extend(taps(&metrics, case));
+        findings.extend(access_log(&metrics, case));
     }
     findings
 }
@@ -153,6 +154,20 @@ fn taps(metrics: &str, case: &Case) -> Vec<Finding> {
         Finding::note("taps", seen, "a larger queue, or when-full = \"wait\"; see man handyproxy-taps")
     });
     failing.chain(missed).collect()
+}
+
+/// The same of the access log.
+fn access_log(metrics: &str, case: &Case) -> Vec<Finding> {
+    let value = |name: &str| {
+        let mut values = metrics.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        values.next().filter(|value| *value > 0)
+    };
+    let failing = value("handyproxy_access_log_failing ")
+        .map(|_| Finding::fail("access-log", "the access log: the daemon cannot write it now", why(case)));
+    let lost = value("handyproxy_access_log_lines_lost_total ").map(|lines| {
+        Finding::note("access-log", format!("the access log: {lines} lines were lost since the daemon began"), "")
+    });
+    failing.into_iter().chain(lost).collect()
 }
 
 /// Where it is told why something cannot be written.

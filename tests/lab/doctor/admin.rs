@@ -107,6 +107,19 @@ fn a_tap_that_fails_is_named_though_its_place_looks_well() {
     assert_eq!(failing[0].seen, "tap 2 (hexlog): the daemon cannot write it now");
 }
 
+#[test]
+fn an_access_log_that_fails_is_named_though_its_place_looks_well() {
+    let mut stage = Stage::well();
+    start(&mut stage, &format!("{ADMIN}\naccess-log = '/dev/full'"), "");
+    let told = eventually(|| {
+        // its end is a line
+        drop(stage.net.client.connect("203.0.113.9:443".parse().expect("an address")));
+        let told = other(&stage, "");
+        if told.exit == 0 { Err(told.text) } else { Ok(told) }
+    });
+    told.names(&["FAIL access-log"], "tells why");
+}
+
 /// A web server that is no admin.
 struct Web(std::process::Child);
 
