@@ -206,6 +206,24 @@ fn disks_are_looked_at_in_the_world_of_the_daemon() {
 }
 
 #[test]
+fn a_stream_that_is_a_socket_has_no_name_by_which_it_could_be_opened() {
+    for (top, taps, failing) in [
+        ("", "[[tap]]\nkind = 'flow'\npath = '/dev/stdout'", "FAIL taps"),
+        ("access-log = '/proc/self/fd/1'", "[[tap]]\nkind = 'flow'", "FAIL access-log"),
+    ] {
+        let mut stage = Stage::well();
+        set(&mut stage, "true", top, taps);
+        // as under systemd, whose journal is behind a socket
+        let script = "import os, socket, sys\nours, other = socket.socketpair()\nos.dup2(ours.fileno(), 1)\n\
+                      os.execvp(sys.argv[1], sys.argv[1:])\n";
+        let script = stage.folder.write("behind_a_socket", script);
+        start_by(&mut stage, &format!("python3 {script}"));
+        let told = stage.examine("-no-net");
+        told.names(&[failing], if top.is_empty() { "path = \"-\"" } else { "access-log = \"stderr\"" });
+    }
+}
+
+#[test]
 fn a_fifo_with_a_reader_is_well() {
     let mut stage = Stage::well();
     let folder = stage.folder.path().to_owned();
