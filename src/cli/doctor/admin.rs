@@ -98,6 +98,11 @@ impl Door<'_> {
             }
             Some(_) => Finding::fail("admin", format!("{shown}: {unheard}"), self.elsewhere()),
             None => match unheard {
+                // whose it is cannot be told
+                Unheard::Late if self.holders == Listener::Hidden => {
+                    let seen = format!("whoever listens at {shown} gives {unheard}");
+                    Finding::fail("admin", seen, format!("{}, or {}", self.case.restart(), self.elsewhere()))
+                }
                 Unheard::Late => self.taken(&unheard.to_string()),
                 _ => self.taken(&format!("what it says is no HTTP: {unheard}")),
             },

@@ -50,6 +50,18 @@ fn an_admin_that_does_not_answer_is_named() {
             "rm ",
         ),
         (
+            "a socket at which nobody answers",
+            |stage| {
+                let path = format!("{}/admin.sock", stage.folder.path());
+                let _mute = std::os::unix::net::UnixListener::bind(path).expect("a free name");
+                let told = other(stage, "-admin FOLDER/admin.sock");
+                assert!(told.of("admin")[0].seen.contains("gives no answer within 10s"), "{}", told.text);
+                told
+            },
+            &["FAIL admin"],
+            "restart handyproxy, or ",
+        ),
+        (
             "another program",
             |stage| {
                 let mut web = Web::start(stage);
