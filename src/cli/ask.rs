@@ -1,7 +1,8 @@
 //! Asks the admin of a running daemon, over TCP or its unix socket; every answer is bounded in size and time.
 
-use std::fmt;
+use std::path::Path;
 use std::time::Duration;
+use std::{fmt, io};
 
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
@@ -15,6 +16,8 @@ use crate::config::AdminAddr;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often to see whether the queue of a socket has room.
+const AGAIN: Duration = Duration::from_millis(50);
 /// A hundred thousand sessions are less.
 const MOST: usize = 64 << 20;
 
@@ -22,7 +25,7 @@ const MOST: usize = 64 << 20;
 #[derive(Debug)]
 pub(super) enum Unheard {
     /// Nobody could be connected to.
-    Unreached(std::io::Error),
+    Unreached(io::Error),
     /// What came is no answer of HTTP, or not the whole of one.
     Broken(String),
     /// Nothing came in time.
@@ -31,7 +34,7 @@ pub(super) enum Unheard {
 
 impl Unheard {
     /// Why nobody could be connected to.
-    pub(super) fn kind(&self) -> Option<std::io::ErrorKind> {
+    pub(super) fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             Unheard::Unreached(error) => Some(error.kind()),
             _ => None,
@@ -58,12 +61,22 @@ pub(super) async fn ask(addr: &AdminAddr, method: Method, path: &str) -> Result<
                 talk(stream, method, path, &addr.to_string()).await
             }
             AdminAddr::Unix(socket) => {
-                let stream = UnixStream::connect(socket).await.map_err(Unheard::Unreached)?;
+                let stream = connect(socket).await.map_err(Unheard::Unreached)?;
                 talk(stream, method, path, "localhost").await
             }
         }
     };
     tokio::time::timeout(PATIENCE, asked).await.map_err(|_| Unheard::Late)?
+}
+
+/// Connects, also to one at which others wait already: it would be said at once that its queue is full (man 7 unix).
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(AGAIN).await,
+            connected => return connected,
+        }
+    }
 }
 
 async fn talk<S>(stream: S, method: Method, path: &str, host: &str) -> Result<(StatusCode, Bytes), Unheard>
@@ -90,5 +103,45 @@ fn told(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", told(source)),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use socket2::{Domain, SockAddr, Socket, Type};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_queue_that_is_full_is_waited_for() {
+        let path = std::env::temp_dir().join(format!("handyproxy-ask-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let at = SockAddr::unix(&path).expect("a short path");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        listener.bind(&at).expect("it is free");
+        listener.listen(0).expect("it is bound");
+        let clients: Vec<Socket> = std::iter::from_fn(|| {
+            let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).expect("a socket");
+            client.connect(&at).is_ok().then_some(client)
+        })
+        .collect();
+        let addr = AdminAddr::Unix(path.clone());
+        let mut asking = std::pin::pin!(ask(&addr, Method::GET, "/readyz"));
+        let early = tokio::time::timeout(AGAIN, &mut asking).await;
+        assert!(early.is_err(), "{early:?}");
+        let waiting = clients.len();
+        let serving = std::thread::spawn(move || {
+            let accepted: Vec<Socket> = (0..waiting).map(|_| listener.accept().expect("a client").0).collect();
+            let mut asker = listener.accept().expect("who asks").0;
+            let _ = asker.read(&mut [0; 1000]).expect("a request");
+            asker.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nready\n").expect("who reads");
+            drop(accepted);
+        });
+        let (status, body) = asking.await.expect("an answer");
+        assert_eq!((status, &body[..]), (StatusCode::OK, &b"ready\n"[..]));
+        serving.join().expect("it has served");
+        std::fs::remove_file(&path).expect("our own");
     }
 }

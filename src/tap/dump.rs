@@ -11,7 +11,7 @@ use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use files::Files;
 use names::{Made, Names};
@@ -45,8 +45,10 @@ pub(super) struct Dump {
 
 #[derive(Debug)]
 struct Session {
-    /// Nobody else has them when the session is gone, whether or not we were told how it ended.
-    facts: Arc<Facts>,
+    /// What is needed of it at its end, of our own: other taps wait for its end too.
+    facts: Facts,
+    /// Gone when the session is, whether or not we were told how it ended.
+    life: Weak<Facts>,
     /// One file, or one for each direction.
     paths: Vec<PathBuf>,
     pair: Pair,
@@ -90,8 +92,8 @@ impl Dump {
         let paths = self.make(&record.facts)?;
         // what was missed before its beginning was not its own, but where the beginning itself was missed
         let noted = if matches!(record.what, What::Opened) { self.missed } else { Missed::default() };
-        let facts = record.facts.clone();
-        self.sessions.insert(id, Session { facts, paths, pair: Pair::default(), noted });
+        let (facts, life) = (Facts::clone(&record.facts), Arc::downgrade(&record.facts));
+        self.sessions.insert(id, Session { facts, life, paths, pair: Pair::default(), noted });
         Ok(())
     }
 
@@ -207,7 +209,7 @@ impl Dump {
     /// # Errors
     /// The disk is full; they are kept for the next time then. What cannot be ended for another reason is given up.
     fn end_gone(&mut self) -> io::Result<()> {
-        let gone = self.sessions.iter().filter(|(_, session)| Arc::strong_count(&session.facts) == 1);
+        let gone = self.sessions.iter().filter(|(_, session)| session.life.strong_count() == 0);
         let mut gone: Vec<u64> = gone.map(|(id, _)| *id).collect();
         gone.sort_unstable();
         let mut full = None;

@@ -373,6 +373,20 @@ fn a_session_whose_beginning_or_end_was_missed_holds_nothing_up() {
     }
 }
 
+#[test]
+fn two_dumps_that_missed_the_same_end_do_not_wait_for_each_other() {
+    let folders = [Folder::new(), Folder::new()];
+    let mut dumps = folders.each_ref().map(|folder| dump(TapForm::Dumper, folder));
+    let session = Session::new(1, 47770);
+    dumps.iter_mut().for_each(|dump| session.tell(dump, What::Opened));
+    drop(session);
+    for (dump, folder) in dumps.iter_mut().zip(&folders) {
+        dump.missed(1, 0).expect("a note");
+        assert_eq!((dump.sessions.len(), folder.open()), (0, 0));
+        assert!(text(folder, "port_18000_000000001.dmp").ends_with("END."));
+    }
+}
+
 fn full() -> File {
     OpenOptions::new().append(true).open("/dev/full").expect("a device")
 }

@@ -1,4 +1,4 @@
-//! Whether the admin answers, and is ours; and what it tells of taps that cannot write.
+//! Whether the admin answers, and is ours; and what it tells of taps and an access log that cannot be written.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use super::case::Case;
 use super::daemon::Listener;
 use super::finding::Finding;
 use super::{machine, places};
-use crate::config::AdminAddr;
+use crate::config::{AdminAddr, TapSettings};
 
 /// Asks it, where there is to be one.
 pub(super) async fn check(case: &Case<'_>) -> Vec<Finding> {
@@ -31,7 +31,9 @@ pub(super) async fn check(case: &Case<'_>) -> Vec<Finding> {
         && door.is_ours()
         && let Ok((StatusCode::OK, metrics)) = ask(&door.addr, Method::GET, "/metrics").await
     {
-        findings.extend(taps(&String::from_utf8_lossy(&metrics), case));
+        let metrics = String::from_utf8_lossy(&metrics);
+        findings.extend(taps(&metrics, case));
+        findings.extend(access_log(&metrics, case));
     }
     findings
 }
@@ -96,6 +98,11 @@ impl Door<'_> {
             }
             Some(_) => Finding::fail("admin", format!("{shown}: {unheard}"), self.elsewhere()),
             None => match unheard {
+                // whose it is cannot be told
+                Unheard::Late if self.holders == Listener::Hidden => {
+                    let seen = format!("whoever listens at {shown} gives {unheard}");
+                    Finding::fail("admin", seen, format!("{}, or {}", self.case.restart(), self.elsewhere()))
+                }
                 Unheard::Late => self.taken(&unheard.to_string()),
                 _ => self.taken(&format!("what it says is no HTTP: {unheard}")),
             },
@@ -144,33 +151,87 @@ impl Door<'_> {
 
 /// Taps that cannot write, or have missed something, by the metrics.
 fn taps(metrics: &str, case: &Case) -> Vec<Finding> {
-    let failing = samples(metrics, "handyproxy_tap_failing").into_iter().map(|(number, _)| {
-        let log = case.unit().map_or("the log of the daemon".to_owned(), |unit| format!("journalctl -u {unit} -n 50"));
-        let seen = format!("{}: the daemon cannot write it now", tap(number, case));
-        Finding::fail("taps", seen, format!("{log} tells why"))
+    let failing = samples(metrics, "handyproxy_tap_failing").into_iter().map(|sample| {
+        Finding::fail("taps", format!("{}: the daemon cannot write it now", sample.tap(case)), why(case))
     });
-    let missed = samples(metrics, "handyproxy_tap_records_missed_total").into_iter().map(|(number, count)| {
-        let seen = format!("{}: {count} records were missed since it began", tap(number, case));
+    let missed = samples(metrics, "handyproxy_tap_records_missed_total").into_iter().map(|sample| {
+        let seen = format!("{}: {} records were missed since it began", sample.tap(case), sample.value);
         Finding::note("taps", seen, "a larger queue, or when-full = \"wait\"; see man handyproxy-taps")
     });
     failing.chain(missed).collect()
 }
 
-/// What a tap is called: the daemon may have another list by now.
-fn tap(number: usize, case: &Case) -> String {
-    let settings = number.checked_sub(1).and_then(|at| case.config.taps.get(at));
-    settings.map_or_else(|| format!("tap {number}"), |settings| places::name(number, settings))
+/// The same of the access log.
+fn access_log(metrics: &str, case: &Case) -> Vec<Finding> {
+    let value = |name: &str| {
+        let mut values = metrics.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        values.next().filter(|value| *value > 0)
+    };
+    let failing = value("handyproxy_access_log_failing ")
+        .map(|_| Finding::fail("access-log", "the access log: the daemon cannot write it now", why(case)));
+    let lost = value("handyproxy_access_log_lines_lost_total ").map(|lines| {
+        Finding::note("access-log", format!("the access log: {lines} lines were lost since the daemon began"), "")
+    });
+    failing.into_iter().chain(lost).collect()
 }
 
-/// The numbers of the taps whose sample of this name is not 0, and the sample.
-fn samples(metrics: &str, name: &str) -> Vec<(usize, u64)> {
-    let sample = |line: &str| {
-        let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.split_once("} ")?;
-        let number = labels.split(',').find_map(|label| label.strip_prefix("tap=\""))?;
+/// Where it is told why something cannot be written.
+fn why(case: &Case) -> String {
+    let log = case.unit().map_or("the log of the daemon".to_owned(), |unit| format!("journalctl -u {unit} -n 50"));
+    format!("{log} tells why")
+}
+
+/// What a metric tells of a tap.
+#[derive(Debug, PartialEq, Eq)]
+struct Sample {
+    kind: String,
+    format: String,
+    path: String,
+    /// Which of those that are alike in all of that, from 1.
+    number: usize,
+    value: u64,
+}
+
+impl Sample {
+    /// Reads a line, if it is one of this name.
+    fn read(line: &str, name: &str) -> Option<Sample> {
+        let (kind, rest) = line.strip_prefix(name)?.strip_prefix("{kind=\"")?.split_once("\",format=\"")?;
+        let (format, rest) = rest.split_once("\",path=\"")?;
+        // a quote within a path has a backslash before it
+        let (path, rest) = rest.rsplit_once("\",number=\"")?;
+        let (number, value) = rest.split_once("\"} ")?;
         let value = value.split_whitespace().next()?.parse().ok()?;
-        Some((number.trim_end_matches('"').parse().ok()?, value))
-    };
-    metrics.lines().filter_map(sample).filter(|(_, value)| *value > 0).collect()
+        let number = number.parse().ok()?;
+        Some(Sample { kind: kind.to_owned(), format: format.to_owned(), path: unescaped(path), number, value })
+    }
+
+    /// What the tap is called: by its place in the settings, unless the daemon has others by now.
+    fn tap(&self, case: &Case) -> String {
+        let is_it = |tap: &TapSettings| {
+            tap.form.words() == (self.kind.as_str(), self.format.as_str()) && tap.shown_path() == self.path
+        };
+        let mut alike = case.config.taps.iter().enumerate().filter(|(_, tap)| is_it(tap));
+        let found = alike.nth(self.number.saturating_sub(1)).map(|(at, tap)| places::name(at + 1, tap));
+        found.unwrap_or_else(|| format!("tap {} {}", self.kind, self.path))
+    }
+}
+
+/// The samples of this name that are not 0.
+fn samples(metrics: &str, name: &str) -> Vec<Sample> {
+    metrics.lines().filter_map(|line| Sample::read(line, name)).filter(|sample| sample.value > 0).collect()
+}
+
+/// The value of a label as it was before it was written.
+fn unescaped(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut plain = String::new();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => plain.extend(chars.next().map(|c| if c == 'n' { '\n' } else { c })),
+            c => plain.push(c),
+        }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -179,12 +240,19 @@ mod tests {
 
     #[test]
     fn samples_that_are_not_zero_are_told() {
-        let metrics = "# TYPE handyproxy_tap_failing gauge\n\
-            handyproxy_tap_failing{tap=\"1\",kind=\"flow\",format=\"readable\"} 0\n\
-            handyproxy_tap_failing{tap=\"2\",kind=\"pcapng\",format=\"pcapng\"} 1\n\
-            handyproxy_tap_records_missed_total{tap=\"1\",kind=\"flow\",format=\"readable\"} 17\n";
-        assert_eq!(samples(metrics, "handyproxy_tap_failing"), [(2, 1)]);
-        assert_eq!(samples(metrics, "handyproxy_tap_records_missed_total"), [(1, 17)]);
+        let metrics = r#"# TYPE handyproxy_tap_failing gauge
+handyproxy_tap_failing{kind="flow",format="readable",path="/a",number="1"} 0
+handyproxy_tap_failing{kind="pcapng",format="pcapng",path="/b \"} c\\",number="2"} 1
+handyproxy_tap_records_missed_total{kind="flow",format="readable",path="-",number="1"} 17
+"#;
+        let sample = |kind: &str, format: &str, path: &str, number, value| {
+            let [kind, format, path] = [kind, format, path].map(str::to_owned);
+            [Sample { kind, format, path, number, value }]
+        };
+        let failing = sample("pcapng", "pcapng", "/b \"} c\\", 2, 1);
+        assert_eq!(samples(metrics, "handyproxy_tap_failing"), failing);
+        let missed = sample("flow", "readable", "-", 1, 17);
+        assert_eq!(samples(metrics, "handyproxy_tap_records_missed_total"), missed);
         assert_eq!(samples(metrics, "handyproxy_tap"), []);
     }
 }

@@ -131,7 +131,7 @@ impl Place {
     fn judge(&self, writer: &Writer) -> Finding {
         let shown = self.path.display();
         if STREAMS.iter().any(|stream| self.path.starts_with(stream)) {
-            return Finding::ok(self.check, format!("{} goes to {shown}, a stream of the daemon", self.what));
+            return self.judge_stream(writer);
         }
         if let Writer::Unit(_, unit) = writer
             && let Some(setting) = unit.forbids(&self.path)
@@ -162,6 +162,23 @@ impl Place {
             }
             Found::Unseen(at, error) => self.fails(&format!("{}: {error}", at.display()), self.elsewhere.clone()),
         }
+    }
+
+    /// A descriptor that the daemon has, by a name: one that is a socket, as the journal's, cannot be opened by it.
+    fn judge_stream(&self, writer: &Writer) -> Finding {
+        let shown = self.path.display();
+        let number = match self.path.to_str() {
+            Some("/dev/stdout") => Some(1),
+            Some("/dev/stderr") => Some(2),
+            path => path.and_then(|path| path.rsplit('/').next()?.parse().ok()),
+        };
+        let facts = number.and_then(|number| writer.descriptor(number));
+        if facts.is_some_and(|facts| facts.file_type().is_socket()) {
+            let own = if self.check == "taps" { "path = \"-\" for stdout" } else { "access-log = \"stderr\"" };
+            let fix = format!("{own}, or {}", self.elsewhere);
+            return self.fails(&format!("{shown} is a socket, and cannot be opened by that name"), fix);
+        }
+        Finding::ok(self.check, format!("{} goes to {shown}, a stream of the daemon", self.what))
     }
 
     /// What there is to be written: a file, or the folder that a new one is made in.

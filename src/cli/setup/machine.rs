@@ -15,7 +15,8 @@ use crate::sys::interfaces;
 
 /// How long this machine may take to connect to itself.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// How long systemd may take for a job: the unit has 60s to start, 30s to stop, and may ask for more while it drains.
+/// How long systemd may take for a job: the unit has 60s to start, and 30s to stop, of which it asks for more while it
+/// drains.
 const JOB: Duration = Duration::from_secs(180);
 /// How long for all else, reading its units anew included.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -119,7 +120,8 @@ pub(super) fn command(program: &str, words: &[&str]) -> Command {
 /// It cannot be run, fails, or takes too long.
 pub(super) fn run(program: &str, words: &[&str]) -> Result<(), String> {
     let told = command(program, words).spawn().map_err(|error| error.to_string());
-    let status = told.and_then(|mut child| ended(&mut child, patience(program, words)));
+    let is_stopping = || words.last().is_some_and(|unit| is_stopping(unit));
+    let status = told.and_then(|mut child| ended(&mut child, patience(program, words), is_stopping));
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{}: {status}", line(program, words))),
@@ -141,7 +143,7 @@ pub(super) fn asked(program: &str, words: &[&str]) -> Result<String, String> {
         let _ = pipe.as_mut().map(|pipe| pipe.read_to_end(&mut bytes));
         telling.send(bytes)
     });
-    ended(&mut child, patience(program, words)).map_err(|why| format!("{}: {why}", line(program, words)))?;
+    ended(&mut child, patience(program, words), || false).map_err(|why| format!("{}: {why}", line(program, words)))?;
     // what it has left behind may hold the pipe
     let bytes = told.recv_timeout(AT_ONCE).unwrap_or_default();
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -170,14 +172,20 @@ fn patience(program: &str, words: &[&str]) -> Option<Duration> {
     }
 }
 
-/// Waits for the end of a command; one that takes too long is ended.
-fn ended(child: &mut Child, patience: Option<Duration>) -> Result<ExitStatus, String> {
+/// Whether a daemon of before waits for its sessions to end: systemd waits for it no longer than it may (drain-timeout).
+fn is_stopping(unit: &str) -> bool {
+    asked("systemctl", &["is-active", unit]).is_ok_and(|state| state.trim() == "deactivating")
+}
+
+/// Waits for the end of a command; one that takes too long is ended, unless there is a reason to `go_on`.
+fn ended(child: &mut Child, patience: Option<Duration>, go_on: impl Fn() -> bool) -> Result<ExitStatus, String> {
     let Some(patience) = patience else { return child.wait().map_err(|error| error.to_string()) };
-    let start = Instant::now();
+    let mut start = Instant::now();
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status),
             Ok(None) if start.elapsed() < patience => std::thread::sleep(LOOK),
+            Ok(None) if go_on() => start = Instant::now(),
             Ok(None) => {
                 // it only waits: what it asked for goes on in systemd
                 let _ = child.kill();
@@ -211,8 +219,11 @@ mod tests {
         assert_eq!(patience("systemctl", &["mask", "--runtime", "x.service"]), Some(ANSWER));
         assert_eq!(patience("handyproxy-rules", &["down"]), None);
         let mut child = command("sleep", &["1000"]).spawn().expect("sleep");
-        let why = ended(&mut child, Some(Duration::from_millis(50))).expect_err("it sleeps");
+        let asked_for = std::cell::Cell::new(0);
+        let go_on = || asked_for.replace(asked_for.get() + 1) < 2;
+        let why = ended(&mut child, Some(Duration::from_millis(50)), go_on).expect_err("it sleeps");
         assert!(why.starts_with("no end within 0s"), "{why}");
+        assert_eq!(asked_for.get(), 3, "it went on twice");
         assert!(child.try_wait().expect("our child").is_some(), "it goes on");
         assert_eq!(asked("echo", &["a", "b"]), Ok("a b\n".to_owned()));
         assert_eq!(asked("no-such-program-here", &[]), Ok(String::new()));

@@ -50,6 +50,18 @@ fn an_admin_that_does_not_answer_is_named() {
             "rm ",
         ),
         (
+            "a socket at which nobody answers",
+            |stage| {
+                let path = format!("{}/admin.sock", stage.folder.path());
+                let _mute = std::os::unix::net::UnixListener::bind(path).expect("a free name");
+                let told = other(stage, "-admin FOLDER/admin.sock");
+                assert!(told.of("admin")[0].seen.contains("gives no answer within 10s"), "{}", told.text);
+                told
+            },
+            &["FAIL admin"],
+            "restart handyproxy, or ",
+        ),
+        (
             "another program",
             |stage| {
                 let mut web = Web::start(stage);
@@ -105,6 +117,19 @@ fn a_tap_that_fails_is_named_though_its_place_looks_well() {
     told.names(&["FAIL taps"], "tells why");
     let failing: Vec<_> = told.of("taps").into_iter().filter(|found| found.status == "FAIL").collect();
     assert_eq!(failing[0].seen, "tap 2 (hexlog): the daemon cannot write it now");
+}
+
+#[test]
+fn an_access_log_that_fails_is_named_though_its_place_looks_well() {
+    let mut stage = Stage::well();
+    start(&mut stage, &format!("{ADMIN}\naccess-log = '/dev/full'"), "");
+    let told = eventually(|| {
+        // its end is a line
+        drop(stage.net.client.connect("203.0.113.9:443".parse().expect("an address")));
+        let told = other(&stage, "");
+        if told.exit == 0 { Err(told.text) } else { Ok(told) }
+    });
+    told.names(&["FAIL access-log"], "tells why");
 }
 
 /// A web server that is no admin.

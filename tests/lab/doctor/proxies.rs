@@ -130,8 +130,11 @@ fn credentials_are_tried_once_and_serve_for_all_that_is_asked() {
         let stage = Stage::before(Manners { credentials, ..asks.clone() });
         let password = stage.folder.write("password", "secret\n");
         let flags = format!("-auth basic -user me -password-file {password}");
-        // two proxies of one upstream, for which the same password would be wrong
-        let told = stage.examine(&format!("{flags} -upstream-proxy {UPSTREAM},{UPSTREAM}"));
+        // two proxies of one upstream, for which the same password would be wrong: here they are one with two addresses
+        let second = stage.net.address(4);
+        let to = format!("-p tcp -d {second} --dport 3128 -j DNAT --to-destination {UPSTREAM}");
+        stage.net.upstream.run(&format!("iptables -w -t nat -A PREROUTING {to}"));
+        let told = stage.examine(&format!("{flags} -upstream-proxy {UPSTREAM},{second}"));
         let asked = stage.proxy.as_ref().expect("it runs").asked();
         let with = asked.iter().filter(|(_, value)| value.as_deref() == Some(RIGHT)).count();
         match credentials {

@@ -133,6 +133,12 @@ impl Writer {
         }
     }
 
+    /// What one of its own descriptors leads to, where that can be seen.
+    pub(super) fn descriptor(&self, number: u32) -> Option<Metadata> {
+        let Writer::Running(_, root) = self else { return None };
+        fs::metadata(root.with_file_name("fd").join(number.to_string())).ok()
+    }
+
     /// Below which folder its files are seen here.
     pub(super) fn root(&self) -> &Path {
         match self {
