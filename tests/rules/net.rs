@@ -234,8 +234,9 @@ done");
 
     /// All that the script may change: both variants of iptables, nft, and policy routing.
     pub fn everything(&self) -> String {
+        // a table may go while they are told
         without_comments(&self.sh("for t in iptables ip6tables; do $t-nft-save; $t-legacy-save; done 2>&1
-            nft list tables inet; for t in $(nft list tables inet | sed -n 's/table inet //p'); do nft list table inet $t; done
+            nft list tables inet; for t in $(nft list tables inet | sed -n 's/table inet //p'); do nft list table inet $t || :; done
             for f in 4 6; do ip -$f rule; ip -$f route show table 26729 2>/dev/null || :; done"))
     }
 
