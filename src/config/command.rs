@@ -112,6 +112,11 @@ pub(super) static SUBCOMMANDS: &[Subcommand] = &[
 pub(super) fn parse(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
     let asked = words.first().and_then(|word| SUBCOMMANDS.iter().find(|sub| sub.name == word));
     let Some(sub) = asked else {
+        match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["help"] => return Ok(Command::Help),
+            ["version"] => return Ok(Command::Version),
+            _ => {}
+        }
         if let Some(word) = words.first().filter(|word| !word.starts_with('-'))
             && let Some(meant) = near(word, SUBCOMMANDS.iter().map(|sub| sub.name))
         {
@@ -133,7 +138,8 @@ pub(super) fn parse(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
         }
         _ => {}
     }
-    let action = if sub.action.is_empty() || words.is_empty() { None } else { Some(words.remove(0)) };
+    let has_action = !sub.action.is_empty() && words.first().is_some_and(|word| !word.starts_with('-'));
+    let action = has_action.then(|| words.remove(0));
     let extra = if sub.name == "explain" { 3 } else { 0 };
     let (config, own, words) = match settings(words, sub.flags, extra)? {
         (Asked::Config(config), own, words) => (config, own, words),
@@ -187,10 +193,14 @@ fn rules_action(action: Option<&str>, own: &[Given]) -> Result<RulesAction, Vec<
     match action.and_then(|word| ACTIONS.into_iter().find(|action| *action == word)) {
         Some(action) => Ok(RulesAction::Do(action, confirm)),
         None if action == Some("words") => Ok(RulesAction::Words),
-        None => Err(mistake(
-            "rules",
-            format!("wants up, down, status, print, confirm or words, not {:?}", action.unwrap_or_default()),
-        )),
+        None => Err(mistake("rules", {
+            let wants = "wants up, down, status, print, confirm or words behind it";
+            match action.map(|word| (word, near(word, ACTIONS))) {
+                Some((word, Some(meant))) => format!("{wants}, not {word:?}; is it {meant}?"),
+                Some((word, None)) => format!("{wants}, not {word:?}"),
+                None => wants.to_owned(),
+            }
+        })),
     }
 }
 

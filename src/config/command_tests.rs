@@ -298,6 +298,13 @@ fn words_behind_a_subcommand_are_read_with_it() {
     ] {
         assert!(words(line).is_err(), "{line}");
     }
+    let meant = words("rules dwon").expect_err("no such action");
+    assert!(meant[0].why.ends_with("is it down?"), "{}", meant[0].why);
+    for line in ["help", "rules -help", "rules --help", "check -h"] {
+        assert!(matches!(words(line), Ok(Command::Help)), "{line}");
+    }
+    assert!(matches!(words("version"), Ok(Command::Version)));
+    assert!(words("help me").is_err());
     let both = Doctor { json: true, no_net: true, ..Doctor::default() };
     assert!(matches!(words("doctor -json --no-net -local-port 1"), Ok(Command::Doctor(_, how)) if how == both));
     let all = Doctor { target: Host::parse(b"www.example.org"), all: true, ..Doctor::default() };

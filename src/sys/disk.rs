@@ -27,12 +27,13 @@ impl Disk {
     /// Those of statvfs(3).
     pub fn of(path: &Path) -> io::Result<Disk> {
         let told = statvfs(path)?;
-        let size = told.fragment_size();
+        // their types are narrower on some machines
+        let size = told.fragment_size() as u64;
         Ok(Disk {
             is_read_only: told.flags().contains(FsFlags::ST_RDONLY),
-            total: told.blocks().saturating_mul(size),
-            free: told.blocks_available().saturating_mul(size),
-            free_for_root: told.blocks_free().saturating_mul(size),
+            total: (told.blocks() as u64).saturating_mul(size),
+            free: (told.blocks_available() as u64).saturating_mul(size),
+            free_for_root: (told.blocks_free() as u64).saturating_mul(size),
             is_out_of_files: told.files() > 0 && told.files_available() == 0,
         })
     }

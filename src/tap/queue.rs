@@ -491,7 +491,7 @@ impl Writer<'_> {
             self.shared.failing.store(true, Ordering::Relaxed);
             let then = match self.shared.settings.when_full {
                 WhenFull::Drop => "what comes is not recorded",
-                WhenFull::Wait => "its sessions wait",
+                WhenFull::Wait => "its sessions wait when the queue is full,",
             };
             // under the unit there is one folder in which taps may write
             let hint = match error.kind() {

@@ -196,7 +196,7 @@ impl Reading {
             return Ok(Asked::Help);
         }
         if self.wishes.files.is_empty() && self.mistakes.is_empty() {
-            self.wrong("cat", "no file is given; - is stdin");
+            self.wrong("FILE", "none is given; - is stdin");
         }
         match (&mut self.wishes.replay, self.speed) {
             (Some(replay), Some(speed)) => replay.speed = speed,
