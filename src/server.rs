@@ -198,8 +198,8 @@ fn check_mark(config: &Config) {
     if let Err(error) = socket::may_mark(config.mark) {
         let mark = config.mark;
         tracing::warn!(
-            "-mark {mark:#x}: not set, {error}, it needs CAP_NET_ADMIN; a gateway needs none (say -mark 0), \
-             rules for this host itself can leave out our user instead (--uid)"
+            "-mark {mark:#x}: not set, {error}, it needs CAP_NET_ADMIN (or CAP_NET_RAW since Linux 5.17); a gateway needs none \
+             (say -mark 0), rules for this host itself can leave out our user instead (--uid)"
         );
     }
 }

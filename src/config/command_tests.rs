@@ -84,7 +84,7 @@ fn the_only_upstream_is_the_one_that_is_meant() {
 #[test]
 fn every_mistake_of_a_file_is_named_with_its_line() {
     let mistakes = read(
-        "local-port = 0\nloca-port = 1\nmark = [1]\nx = 1.5\nauth = 'ntlm'\nupstream-proxy = 'a'\n[upstream.a]\nproxy = 'p:x'\nusr = 1\n\
+        "local-port = 0\nloca-port = 1\nmark = [1]\nx = 1.5\nauth = 'ntlm'\nupstream-proxy = 'a'\n[upstream.a]\nproxy = 'p:x'\nusr = 1\nmark = 1\n\
          [upstream.direct]\nproxy = 'p'\n[upstream.c]\n[upstream.d]\nproxy = '10.0.0.1'\nauth = 'negotiate'\n\
          [[route]]\nvia = 'nowhere'\nfrom = ['x', '10.0.0.0/99']\n[[route]]\nto = []\n[[rout]]\n",
         "-dial-timeout 5",
@@ -95,18 +95,19 @@ fn every_mistake_of_a_file_is_named_with_its_line() {
         "f:2: loca-port: unknown key; is it local-port?",
         "f:3: mark: takes one value, not a list",
         "f:4: x: unknown key",
-        "f:21: rout: unknown key; is it route?",
+        "f:22: rout: unknown key; is it route?",
         "-dial-timeout: ",
         "f:8: upstream.a.proxy: ",
         "f:9: upstream.a.usr: unknown key; is it user?",
-        "f:10: upstream.direct: ",
-        "f:12: upstream.c: proxy is missing",
-        "f:15: upstream.d.auth: negotiate needs",
+        "f:10: upstream.a.mark: unknown here; it belongs above the first [heading]",
+        "f:11: upstream.direct: ",
+        "f:13: upstream.c: proxy is missing",
+        "f:16: upstream.d.auth: negotiate needs",
         "f:5: auth: belongs into [upstream.a]",
-        "f:17: route.via: \"nowhere\" is not direct",
-        "f:18: route.from: ",
-        "f:20: route.to: an empty list",
-        "f:19: route: via is missing",
+        "f:18: route.via: \"nowhere\" is not direct",
+        "f:19: route.from: ",
+        "f:21: route.to: an empty list",
+        "f:20: route: via is missing",
     ];
     for (mistake, wanted) in mistakes.iter().zip(wanted) {
         assert!(mistake.starts_with(wanted), "{mistake} is not {wanted}");

@@ -309,8 +309,11 @@ fn patterns(key: &Key, parse: fn(&str) -> Result<Pattern, String>) -> Result<Vec
     Ok(good.into_iter().filter_map(Result::ok).collect())
 }
 
-/// An unknown key, with the known one that it may have been meant to be.
+/// An unknown key, with where it belongs or the known one that it may have been meant to be.
 fn unknown(name: &str, known: impl IntoIterator<Item = &'static str>) -> String {
+    if SETTINGS.iter().any(|setting| setting.name == name) {
+        return "unknown here; it belongs above the first [heading]".to_owned();
+    }
     near(name, known).map_or("unknown key".to_owned(), |meant| format!("unknown key; is it {meant}?"))
 }
 
