@@ -49,7 +49,16 @@ impl<'a> Case<'a> {
         if !self.lines.is_empty() {
             return Vec::new();
         }
-        self.loaded.iter().filter(|rule| rule.leads_to(self.config.local_port)).collect()
+        // of what the tool made, it has said that nothing is in force
+        let asked = matches!(self.status, Status::Up(_));
+        let by_hand = |rule: &&Rule| rule.leads_to(self.config.local_port) && !(asked && rule.is_of_tool());
+        self.loaded.iter().filter(by_hand).collect()
+    }
+
+    /// Whether somebody's own rules hand over IPv4, beside those of handyproxy-rules.
+    pub(super) fn catches_four_by_hand(&self) -> bool {
+        let is_four = |rule: &Rule| !rule.is_six || rule.tool == "nft";
+        self.loaded.iter().any(|rule| is_four(rule) && !rule.is_of_tool() && rule.leads_to(self.config.local_port))
     }
 
     /// Whether connections of this machine are captured.
