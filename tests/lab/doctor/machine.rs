@@ -88,6 +88,15 @@ fn rules_that_are_wrong_are_named() {
             "quic = \"reject\" under [rules]",
         ),
         (
+            "nothing that leads to the rules for QUIC",
+            |stage| {
+                stage.sh("iptables -w -F FORWARD");
+                stage.examine("")
+            },
+            &["warn quic"],
+            "handyproxy rules up -config",
+        ),
+        (
             "rules for IPv4 only",
             |stage| {
                 stage.rules("down");
