@@ -103,10 +103,22 @@ impl<'a> Case<'a> {
         self.take_over("local-port")
     }
 
+    /// A daemon of ours that listens where the rules lead, and not where the file says: its port and process number.
+    pub(super) fn outdated(&self) -> Option<(u16, u32)> {
+        if self.listener != Listener::None {
+            return None;
+        }
+        self.lines.iter().find_map(|line| {
+            let port = line.get("port").parse().ok()?;
+            Some((port, Listener::on(port).daemon()?))
+        })
+    }
+
     /// How to start it.
     pub(super) fn start(&self) -> String {
         match (self.unit(), &self.config.file) {
-            (Some(unit), _) => format!("systemctl enable --now {unit}"),
+            // --now would do nothing to one that runs with older settings
+            (Some(unit), _) => format!("systemctl enable {unit} && systemctl restart {unit}"),
             (None, Some(file)) => format!("handyproxy -config {file}"),
             (None, None) => format!("handyproxy -local-port {}", self.config.local_port),
         }
@@ -114,12 +126,17 @@ impl<'a> Case<'a> {
 
     /// How to bring its rules up.
     pub(super) fn rules_up(&self) -> String {
-        match (&self.config.file, &self.config.rules) {
+        let up = match (&self.config.file, &self.config.rules) {
             (Some(file), Some(_)) => format!("handyproxy rules up -config {file}"),
             _ => {
                 let capture = if self.config.capture == Capture::Tproxy { " --capture tproxy" } else { "" };
                 format!("handyproxy-rules gateway up --port {}{capture} -i INTERFACE", self.config.local_port)
             }
+        };
+        match self.outdated() {
+            // rules for a port at which nobody listens yet would cut all clients off
+            Some(_) => format!("{}, then {up}", self.restart()),
+            None => up,
         }
     }
 

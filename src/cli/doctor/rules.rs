@@ -119,6 +119,9 @@ fn same(case: &Case) -> Finding {
     if differences.is_empty() {
         return Finding::ok("rules-match", "mode, port, capture, interfaces, quic and dns are as the settings say");
     }
+    if let Some((port, pid)) = case.outdated() {
+        differences.push(format!("the daemon (process {pid}) has older settings too, and listens on port {port}"));
+    }
     // `up` exchanges rules of its own mode, and leaves those of the other one
     let wanted = case.config.rules.as_ref().map(|rules| rules.mode.word());
     let other = case.lines.iter().find(|line| wanted.is_some_and(|mode| line.get("mode") != mode));

@@ -281,6 +281,18 @@ fn a_daemon_that_is_not_there_or_too_small_is_named() {
             "handyproxy -config",
         ),
         (
+            "a daemon from before the file got another port",
+            |stage| {
+                stage.write(&Stage::settings().replace(&format!("local-port = {PORT}"), "local-port = 8044"));
+                let told = stage.examine("");
+                assert_eq!(told.of("daemon")[0].fix, "restart handyproxy", "{}", told.text);
+                assert!(told.of("daemon")[0].seen.contains("has older settings"), "{}", told.text);
+                told
+            },
+            &["FAIL rules-match", "FAIL daemon"],
+            "restart handyproxy, then handyproxy rules up -config",
+        ),
+        (
             "another program",
             |stage| {
                 stage.gateway = None;
