@@ -233,9 +233,10 @@ done");
     }
 
     /// All that the script may change: both variants of iptables, nft, and policy routing.
+    /// A table of nft that goes away meanwhile is there by its name alone.
     pub fn everything(&self) -> String {
         without_comments(&self.sh("for t in iptables ip6tables; do $t-nft-save; $t-legacy-save; done 2>&1
-            nft list tables inet; for t in $(nft list tables inet | sed -n 's/table inet //p'); do nft list table inet $t; done
+            nft list tables inet; for t in $(nft list tables inet | sed -n 's/table inet //p'); do nft list table inet $t || :; done
             for f in 4 6; do ip -$f rule; ip -$f route show table 26729 2>/dev/null || :; done"))
     }
 
