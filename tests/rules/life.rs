@@ -508,6 +508,41 @@ fn status_tells_only_what_is_in_force() {
     }
 }
 
+/// As after `iptables -F FORWARD`: browsers go past the proxy, though TCP is caught as before.
+#[test]
+fn status_tells_that_nothing_refuses_quic_any_more() {
+    let legs = [
+        ("nft", "iptables", "iptables -w -F FORWARD"),
+        ("nft", "iptables", "iptables -w -F"),
+        ("nft", "iptables", "iptables -w -F; iptables -w -X"),
+        ("legacy", "iptables", "iptables -w -F FORWARD"),
+        ("legacy", "iptables", "iptables -w -F HANDYPROXY_GW_8443"),
+        ("nft", "nft", "nft flush chain inet handyproxy-8443 gateway4_filter"),
+        ("nft", "nft", "nft delete chain inet handyproxy-8443 gateway4_filter"),
+    ];
+    for (variant, backend, breaks) in legs {
+        let quic = |net: &Net| {
+            let status = net.rules("status --porcelain").ok().stdout;
+            status.lines().map(|line| value(line, "quic").to_owned()).collect::<Vec<_>>()
+        };
+        for options in ["", "--dports 80,400-500", "--capture tproxy"] {
+            let net = Net::new(variant);
+            net.rules(&format!("gateway up --backend {backend} {options}")).ok();
+            assert_eq!(quic(&net), ["reject", "reject"], "{breaks} {options}");
+            net.sh(breaks);
+            assert_eq!(quic(&net), ["missing", "reject"], "{breaks} {options}");
+            let human = net.rules("status").ok().stdout;
+            assert!(human.lines().next().is_some_and(|line| line.contains("QUIC passes by, for")), "{human}");
+            net.rules(&format!("gateway up {options}")).ok();
+            assert_eq!(quic(&net), ["reject", "reject"], "{breaks} {options}");
+        }
+        // what is not caught by TCP is not refused by UDP either
+        let net = Net::new(variant);
+        net.rules(&format!("gateway up --backend {backend} --dports 80,8000-8999")).ok();
+        assert_eq!(quic(&net), ["reject", "reject"]);
+    }
+}
+
 #[test]
 fn what_is_printed_is_what_up_loads() {
     let options = "-i lo -i br-+ --from 10.0.5.0/24 --from fd00:5::/64 --dports 80,443,8000-8999 --exclude 192.0.2.0/24 --dns 5353 --dns-pool 198.18.0.0/15";

@@ -233,6 +233,7 @@ done");
     }
 
     /// All that the script may change: both variants of iptables, nft, and policy routing.
+    /// A table of nft that goes away meanwhile is there by its name alone.
     pub fn everything(&self) -> String {
         // a table may go while they are told
         without_comments(&self.sh("for t in iptables ip6tables; do $t-nft-save; $t-legacy-save; done 2>&1

@@ -49,7 +49,16 @@ impl<'a> Case<'a> {
         if !self.lines.is_empty() {
             return Vec::new();
         }
-        self.loaded.iter().filter(|rule| rule.leads_to(self.config.local_port)).collect()
+        // of what the tool made, it has said that nothing is in force
+        let asked = matches!(self.status, Status::Up(_));
+        let by_hand = |rule: &&Rule| rule.leads_to(self.config.local_port) && !(asked && rule.is_of_tool());
+        self.loaded.iter().filter(by_hand).collect()
+    }
+
+    /// Whether somebody's own rules hand over IPv4, beside those of handyproxy-rules.
+    pub(super) fn catches_four_by_hand(&self) -> bool {
+        let is_four = |rule: &Rule| !rule.is_six || rule.tool == "nft";
+        self.loaded.iter().any(|rule| is_four(rule) && !rule.is_of_tool() && rule.leads_to(self.config.local_port))
     }
 
     /// Whether connections of this machine are captured.
@@ -94,10 +103,22 @@ impl<'a> Case<'a> {
         self.take_over("local-port")
     }
 
+    /// A daemon of ours that listens where the rules lead, and not where the file says: its port and process number.
+    pub(super) fn outdated(&self) -> Option<(u16, u32)> {
+        if self.listener != Listener::None {
+            return None;
+        }
+        self.lines.iter().find_map(|line| {
+            let port = line.get("port").parse().ok()?;
+            Some((port, Listener::on(port).daemon()?))
+        })
+    }
+
     /// How to start it.
     pub(super) fn start(&self) -> String {
         match (self.unit(), &self.config.file) {
-            (Some(unit), _) => format!("systemctl enable --now {unit}"),
+            // --now would do nothing to one that runs with older settings
+            (Some(unit), _) => format!("systemctl enable {unit} && systemctl restart {unit}"),
             (None, Some(file)) => format!("handyproxy -config {file}"),
             (None, None) => format!("handyproxy -local-port {}", self.config.local_port),
         }
@@ -105,12 +126,17 @@ impl<'a> Case<'a> {
 
     /// How to bring its rules up.
     pub(super) fn rules_up(&self) -> String {
-        match (&self.config.file, &self.config.rules) {
+        let up = match (&self.config.file, &self.config.rules) {
             (Some(file), Some(_)) => format!("handyproxy rules up -config {file}"),
             _ => {
                 let capture = if self.config.capture == Capture::Tproxy { " --capture tproxy" } else { "" };
                 format!("handyproxy-rules gateway up --port {}{capture} -i INTERFACE", self.config.local_port)
             }
+        };
+        match self.outdated() {
+            // rules for a port at which nobody listens yet would cut all clients off
+            Some(_) => format!("{}, then {up}", self.restart()),
+            None => up,
         }
     }
 

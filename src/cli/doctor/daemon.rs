@@ -76,11 +76,14 @@ fn holders(inodes: &[String]) -> Vec<(u32, String)> {
 
 /// The daemon, what it may open, and whether that is enough.
 pub(super) fn check(case: &Case) -> Vec<Finding> {
-    let mut findings = vec![match held_for(case) {
-        Some((unit, state)) => judge_held(&unit, &state, case.config.local_port),
-        None => {
-            judge_listener(&case.listener, case.config.local_port, &case.start(), &case.set("local-port", "ANOTHER"))
+    let port = case.config.local_port;
+    let mut findings = vec![match (held_for(case), case.outdated()) {
+        (Some((unit, state)), _) => judge_held(&unit, &state, port),
+        (None, Some((older, pid))) => {
+            let seen = format!("nothing listens on port {port}: process {pid} has older settings, and port {older}");
+            Finding::fail("daemon", seen, case.restart())
         }
+        (None, None) => judge_listener(&case.listener, port, &case.start(), &case.set("local-port", "ANOTHER")),
     }];
     let pid = case.listener.daemon();
     let limit = pid.and_then(|pid| descriptors(&machine::text(&format!("/proc/{pid}/limits"))?));

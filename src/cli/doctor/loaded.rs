@@ -123,6 +123,16 @@ impl Rule {
         to.is_some_and(|to| to.starts_with("127."))
     }
 
+    /// Whether handyproxy-rules made it, for whichever instance.
+    pub(super) fn is_of_tool(&self) -> bool {
+        ["HANDYPROXY_GW_", "HANDYPROXY_LO_", "handyproxy-"].iter().any(|start| self.chain.starts_with(start))
+    }
+
+    /// Whether it belongs to the rules of this instance.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        self.chain == format!("HANDYPROXY_GW_{name}") || self.is_local_of(name)
+    }
+
     /// Whether it belongs to the rules for this machine's own connections of this instance.
     pub(super) fn is_local_of(&self, name: &str) -> bool {
         self.chain == format!("HANDYPROXY_LO_{name}") || self.chain.starts_with(&format!("handyproxy-{name}/"))

@@ -29,7 +29,7 @@ pub(super) fn check(case: &Case) -> Vec<Finding> {
 fn present(case: &Case) -> Vec<Finding> {
     if !case.lines.is_empty() {
         let up: Vec<String> = case.lines.iter().map(shown).collect();
-        return vec![Finding::ok("rules", up.join("; "))];
+        return vec![four(&up.join("; "), case)];
     }
     let by_hand = case.made_by_hand();
     if let Some(rule) = by_hand.first() {
@@ -62,6 +62,33 @@ fn present(case: &Case) -> Vec<Finding> {
     }
 }
 
+/// Whether IPv4 is caught, where it is wanted; what is known of IPv6 is said elsewhere.
+fn four(up: &str, case: &Case) -> Finding {
+    let wanted = match &case.config.rules {
+        Some(rules) => wants_four(rules.values("family"), rules.values("from")),
+        None => has_remains(case),
+    };
+    if !wanted || case.lines.iter().any(|line| !line.is_six()) || case.catches_four_by_hand() {
+        return Finding::ok("rules", up);
+    }
+    let forwards = machine::is_on("/proc/sys/net/ipv4/ip_forward");
+    if !forwards && !case.is_local() && !has_remains(case) {
+        return Finding::note("rules", format!("{up}; nothing catches IPv4, which is not forwarded"), case.rules_up());
+    }
+    Finding::fail("rules", format!("nothing catches IPv4, it goes past the proxy; up is: {up}"), case.rules_up())
+}
+
+/// Whether `[rules]` is for IPv4 too: by its family, and by the networks of its clients.
+fn wants_four(family: &[String], from: &[String]) -> bool {
+    family.first().is_none_or(|family| family != "6") && (from.is_empty() || from.iter().any(|net| !net.contains(':')))
+}
+
+/// Whether a chain for IPv4 is left to which nothing leads.
+fn has_remains(case: &Case) -> bool {
+    let of_instance = |rule: &Rule| case.lines.iter().any(|line| rule.is_of(line.get("name")));
+    case.loaded.iter().any(|rule| !rule.is_six && of_instance(rule) && rule.leads_to(case.config.local_port))
+}
+
 fn shown(line: &Line) -> String {
     let get = |key| line.get(key);
     format!("{} IPv{} to port {} by {} of {}", get("mode"), get("family"), get("port"), get("capture"), get("backend"))
@@ -92,6 +119,9 @@ fn same(case: &Case) -> Finding {
     if differences.is_empty() {
         return Finding::ok("rules-match", "mode, port, capture, interfaces, quic and dns are as the settings say");
     }
+    if let Some((port, pid)) = case.outdated() {
+        differences.push(format!("the daemon (process {pid}) has older settings too, and listens on port {port}"));
+    }
     // `up` exchanges rules of its own mode, and leaves those of the other one
     let wanted = case.config.rules.as_ref().map(|rules| rules.mode.word());
     let other = case.lines.iter().find(|line| wanted.is_some_and(|mode| line.get("mode") != mode));
@@ -121,6 +151,10 @@ fn captured(packets: u64) -> Finding {
 }
 
 fn quic(case: &Case) -> Option<Finding> {
+    if case.lines.iter().any(|line| line.get("quic") == "missing") {
+        let seen = "nothing leads to the rules that refuse it, as after iptables -F FORWARD: browsers go past the proxy by UDP 443";
+        return Some(Finding::warn("quic", seen, case.rules_up()));
+    }
     let ports = case.config.rules.as_ref().map(|rules| rules.values("dports").join(",")).unwrap_or_default();
     quic_of(&case.lines, &ports).map(|seen| match seen {
         Ok(refused) => Finding::ok("quic", refused),
@@ -189,7 +223,7 @@ fn ipv6(captured: bool, interfaces: Option<&[&str]>, case: &Case) -> Option<Find
 fn judge_leak(leak: &Leak, fix: &str) -> Finding {
     let Leak { captured, local, addresses, forwards, has_way } = leak;
     if *captured {
-        return Finding::ok("ipv6", "captured as IPv4 is");
+        return Finding::ok("ipv6", "captured");
     }
     let first = addresses.first().cloned().unwrap_or_default();
     match (local, addresses.is_empty()) {
@@ -246,6 +280,21 @@ mod tests {
         ];
         for (leak, status) in rows {
             assert_eq!(judge_leak(&leak, "fix").status, status, "{leak:?}");
+        }
+    }
+
+    #[test]
+    fn ipv4_is_wanted_unless_the_file_says_no() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (family, from, wanted) in [
+            ("", "", true),
+            ("both", "", true),
+            ("4", "", true),
+            ("6", "", false),
+            ("", "fd00:5::/64", false),
+            ("both", "fd00:5::/64 10.0.5.0/24", true),
+        ] {
+            assert_eq!(wants_four(&words(family), &words(from)), wanted, "{family} {from}");
         }
     }
 

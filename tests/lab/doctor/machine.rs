@@ -4,7 +4,7 @@ use super::each_is_named;
 use super::stage::Stage;
 use crate::support::daemon::Launch;
 use crate::support::each_row;
-use crate::support::topology::PORT;
+use crate::support::topology::{PORT, UPSTREAM};
 
 /// The usual settings with one more line at their top, or under `[rules]`.
 fn changed(top: &str, rules: &str) -> String {
@@ -18,6 +18,33 @@ fn rules_that_are_wrong_are_named() {
             "no rules",
             |stage| {
                 stage.rules("down");
+                stage.examine("")
+            },
+            &["FAIL rules"],
+            "handyproxy rules up -config",
+        ),
+        (
+            "nothing that leads to the rules for IPv4",
+            |stage| {
+                stage.sh("iptables -w -t nat -F PREROUTING");
+                stage.examine("")
+            },
+            &["FAIL rules"],
+            "handyproxy rules up -config",
+        ),
+        (
+            "the same without a word of them in the file",
+            |stage| {
+                stage.sh("iptables -w -t nat -F PREROUTING");
+                stage.doctor(&format!("-local-port {PORT} -upstream-proxy {UPSTREAM} -sniff-timeout 1s"))
+            },
+            &["FAIL rules"],
+            "handyproxy-rules gateway up",
+        ),
+        (
+            "nothing that leads to any rules",
+            |stage| {
+                stage.sh("iptables -w -t nat -F PREROUTING; ip6tables -w -t nat -F PREROUTING");
                 stage.examine("")
             },
             &["FAIL rules"],
@@ -61,6 +88,15 @@ fn rules_that_are_wrong_are_named() {
             "quic = \"reject\" under [rules]",
         ),
         (
+            "nothing that leads to the rules for QUIC",
+            |stage| {
+                stage.sh("iptables -w -F FORWARD");
+                stage.examine("")
+            },
+            &["warn quic"],
+            "handyproxy rules up -config",
+        ),
+        (
             "rules for IPv4 only",
             |stage| {
                 stage.rules("down");
@@ -72,6 +108,24 @@ fn rules_that_are_wrong_are_named() {
             "family = \"both\" under [rules]",
         ),
     ]);
+}
+
+/// Where nobody asked for IPv4, or somebody else's rule catches it, nothing is wrong with its absence.
+#[test]
+fn rules_that_are_meant_for_ipv6_alone_are_well() {
+    let stage = Stage::well();
+    stage.rules("down");
+    stage.write(&changed("", "family = '6'"));
+    stage.rules("up");
+    stage.examine("").is_well();
+    stage.doctor(&format!("-local-port {PORT} -upstream-proxy {UPSTREAM} -sniff-timeout 1s")).is_well();
+    stage.write(&changed("", "from = ['fd10:1::/64']"));
+    stage.rules("up");
+    stage.examine("").is_well();
+    stage.write(&Stage::settings());
+    stage.examine("").names(&["FAIL rules"], "handyproxy rules up -config");
+    stage.sh(&format!("iptables -w -t nat -A PREROUTING -i lan -p tcp -j REDIRECT --to-ports {PORT}"));
+    stage.examine("").is_well();
 }
 
 #[test]
@@ -225,6 +279,18 @@ fn a_daemon_that_is_not_there_or_too_small_is_named() {
             },
             &["FAIL daemon"],
             "handyproxy -config",
+        ),
+        (
+            "a daemon from before the file got another port",
+            |stage| {
+                stage.write(&Stage::settings().replace(&format!("local-port = {PORT}"), "local-port = 8044"));
+                let told = stage.examine("");
+                assert_eq!(told.of("daemon")[0].fix, "restart handyproxy", "{}", told.text);
+                assert!(told.of("daemon")[0].seen.contains("has older settings"), "{}", told.text);
+                told
+            },
+            &["FAIL rules-match", "FAIL daemon"],
+            "restart handyproxy, then handyproxy rules up -config",
         ),
         (
             "another program",
