@@ -22,6 +22,7 @@ pub(super) const SEARCH: u32 = 0o1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Account {
     uid: u32,
+    gid: u32,
     groups: Vec<u32>,
     capabilities: u64,
 }
@@ -59,11 +60,12 @@ impl Account {
     fn parse(status: &str) -> Option<Account> {
         let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
         // the last number is the one that counts for files
-        let last = |key: &str| value(key)?.split_whitespace().nth(3)?.parse().ok();
+        let last = |key: &str| -> Option<u32> { value(key)?.split_whitespace().nth(3)?.parse().ok() };
         let mut groups: Vec<u32> = value("Groups:")?.split_whitespace().filter_map(|id| id.parse().ok()).collect();
-        groups.push(last("Gid:")?);
+        let gid = last("Gid:")?;
+        groups.push(gid);
         let capabilities = u64::from_str_radix(value("CapEff:")?.trim(), 16).ok()?;
-        Some(Account { uid: last("Uid:")?, groups, capabilities })
+        Some(Account { uid: last("Uid:")?, gid, groups, capabilities })
     }
 
     /// That of a user, who has no capability unless it is root.
@@ -72,8 +74,8 @@ impl Account {
             let told = tool::run("id", &[flag, "--", name]).said()?;
             told.split_whitespace().map(|id| id.parse().ok()).collect::<Option<Vec<u32>>>()
         };
-        let uid = *numbers("-u")?.first()?;
-        Some(Account { uid, groups: numbers("-G")?, capabilities: if uid == 0 { u64::MAX } else { 0 } })
+        let (uid, gid) = (*numbers("-u")?.first()?, *numbers("-g")?.first()?);
+        Some(Account { uid, gid, groups: numbers("-G")?, capabilities: if uid == 0 { u64::MAX } else { 0 } })
     }
 
     fn has(&self, bit: u32) -> bool {
@@ -104,6 +106,14 @@ impl Account {
         let told = tool::run("id", &["-un", "--", &uid]).said();
         told.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or(uid)
     }
+
+    /// The name of the group that its files get, or the number.
+    pub(super) fn group(&self) -> String {
+        let gid = self.gid.to_string();
+        let told = tool::run("getent", &["group", &gid]).said();
+        let name = told.and_then(|line| line.split(':').next().map(str::to_owned));
+        name.filter(|name| !name.is_empty()).unwrap_or(gid)
+    }
 }
 
 impl Writer {
@@ -131,6 +141,11 @@ impl Writer {
             Writer::Running(account, _) | Writer::Unit(account, _) | Writer::Asker(account) => Some(account),
             Writer::Unknown => None,
         }
+    }
+
+    /// Whether its unit makes this place when it starts.
+    pub(super) fn will_make(&self, path: &Path) -> bool {
+        matches!(self, Writer::Unit(_, unit) if unit.makes(path))
     }
 
     /// What one of its own descriptors leads to, where that can be seen.
@@ -189,7 +204,7 @@ impl Unit {
     }
 
     /// Whether it makes this place, or the folder that it is in.
-    pub(super) fn makes(&self, path: &Path) -> bool {
+    fn makes(&self, path: &Path) -> bool {
         self.own.iter().any(|own| path.starts_with(own))
     }
 
@@ -215,7 +230,7 @@ mod tests {
     fn an_account_may_what_modes_allow() {
         let status = "Name:\tx\nUid:\t0\t998\t0\t997\nGid:\t1\t2\t3\t996\nGroups:\t4 5 \nCapEff:\t0000000000000000\n";
         let account = Account::parse(status).expect("proc(5)");
-        assert_eq!(account, Account { uid: 997, groups: vec![4, 5, 996], capabilities: 0 });
+        assert_eq!(account, Account { uid: 997, gid: 996, groups: vec![4, 5, 996], capabilities: 0 });
         // of root's, and nobody else may write it
         let etc = fs::metadata("/etc").expect("a folder");
         assert!(account.may(SEARCH, &etc) && !account.may(WRITE, &etc));
