@@ -102,6 +102,8 @@ pub struct Doctor {
     pub target: Option<Host>,
     /// No settings were given: look at every instance of this machine.
     pub all: bool,
+    /// What is wrong with the file that was given: then there are no settings to examine.
+    pub mistakes: Vec<Mistake>,
 }
 
 /// A shell whose commands can be completed.
