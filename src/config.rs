@@ -40,7 +40,7 @@ pub use secret::Secret;
 pub use shown::{route_shown, shown, via};
 pub use taps::{DUMP_FILES, TapForm, TapSettings, WhenFull};
 pub use top::{Top, admin_of};
-pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
+pub use upstreams::{Credentials, NamedFile, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
 
 /// What to do.
 #[derive(Debug)]
@@ -102,6 +102,8 @@ pub struct Doctor {
     pub target: Option<Host>,
     /// No settings were given: look at every instance of this machine.
     pub all: bool,
+    /// What is wrong with the file that was given: then there are no settings to examine.
+    pub mistakes: Vec<Mistake>,
 }
 
 /// A shell whose commands can be completed.

@@ -24,7 +24,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::wait_for;
-use crate::config::{Command, Config, Doctor};
+use crate::config::{Command, Config, Doctor, Mistake};
 use case::Case;
 use daemon::Listener;
 use finding::{Finding, Report};
@@ -36,6 +36,11 @@ pub use finding::CHECKS;
 
 /// Examines; the report, and whether all is well.
 pub(super) fn run(config: &Config, how: &Doctor) -> Result<(String, bool), String> {
+    if let (Some(file), false) = (&config.file, how.mistakes.is_empty()) {
+        let report = mistaken(file, &how.mistakes);
+        let text = if how.json { Report::json(&[report]) } else { report.text(false) };
+        return Ok((text, false));
+    }
     let rights = Rights::of("self").ok_or("doctor: read /proc/self/status: it is not there, or not as proc(5) says")?;
     let (loaded, unseen) = loaded::ask();
     let machine = Machine { rights, status: status::ask(), loaded, unseen };
@@ -79,12 +84,7 @@ impl Machine {
         match Command::parse(words) {
             Ok(Command::Check(config)) => self.examine(&config, how),
             Ok(_) => unreachable!("check was asked for"),
-            Err(mistakes) => {
-                let found = |mistake| {
-                    Finding::fail("settings", format!("{mistake}"), format!("handyproxy check -config {file}"))
-                };
-                Ok(Report::new(Some(file.to_owned()), mistakes.iter().map(found).collect()))
-            }
+            Err(mistakes) => Ok(mistaken(file, &mistakes)),
         }
     }
 
@@ -102,6 +102,11 @@ impl Machine {
             listener: Listener::on(config.local_port),
         };
         let mut findings = settings(config);
+        let unreadable = places::unreadable(&case);
+        if !unreadable.is_empty() {
+            findings.retain(|finding| finding.status != finding::Status::Ok);
+            findings.extend(unreadable);
+        }
         findings.extend(rules::check(&case));
         findings.extend(loops::check(&case));
         findings.extend(kernel::check(&case));
@@ -120,6 +125,13 @@ impl Machine {
         }
         Ok(Report::new(config.file.clone(), findings))
     }
+}
+
+/// All that can be said of a file that is wrong.
+fn mistaken(file: &str, mistakes: &[Mistake]) -> Report {
+    let fix = format!("handyproxy check -config {file}");
+    let found = |mistake: &Mistake| Finding::fail("settings", mistake.to_string(), fix.clone());
+    Report::new(Some(file.to_owned()), mistakes.iter().map(found).collect())
 }
 
 /// The settings have no mistake, or there would be none; some are hardly meant.

@@ -141,7 +141,13 @@ pub(super) fn parse(words: Vec<String>) -> Result<Command, Vec<Mistake>> {
     let has_action = !sub.action.is_empty() && words.first().is_some_and(|word| !word.starts_with('-'));
     let action = has_action.then(|| words.remove(0));
     let extra = if sub.name == "explain" { 3 } else { 0 };
-    let (config, own, words) = match settings(words, sub.flags, extra)? {
+    let asked = settings(words.clone(), sub.flags, extra);
+    if let (Err(mistakes), "doctor") = (&asked, sub.name)
+        && let Some(command) = of_bad_file(words, sub.flags, mistakes)
+    {
+        return Ok(command);
+    }
+    let (config, own, words) = match asked? {
         (Asked::Config(config), own, words) => (config, own, words),
         (Asked::Other(command), ..) => return Ok(command),
     };
@@ -173,7 +179,25 @@ fn doctor(own: &[Given], all: bool) -> Result<Doctor, Vec<Mistake>> {
         None => None,
     };
     let is_on = |name| last(name).is_some_and(|value| switch(value) == Ok(true));
-    Ok(Doctor { json: is_on("json"), no_net: is_on("no-net"), target, all })
+    Ok(Doctor { json: is_on("json"), no_net: is_on("no-net"), target, all, mistakes: Vec::new() })
+}
+
+/// The doctor finds mistakes of the file, where there are none on the command line.
+fn of_bad_file(words: Vec<String>, own: &[(&'static str, Kind)], mistakes: &[Mistake]) -> Option<Command> {
+    let Words { given, mistakes: of_words, .. } = argv::split(words, 0, &flags(own));
+    let file = given.iter().rev().find(|given| given.name == FILE.0)?.value.clone();
+    // what is missing from the file is called by its flag too
+    let is_given = |mistake: &Mistake| {
+        let name = mistake.given.strip_prefix('-').map(|rest| rest.split([':', ' ']).next().unwrap_or(rest));
+        name.is_some_and(|name| given.iter().any(|given| given.name == name))
+    };
+    if !of_words.is_empty() || mistakes.iter().any(is_given) {
+        return None;
+    }
+    let how = Doctor { mistakes: mistakes.to_vec(), ..doctor(&given, false).ok()? };
+    let (Asked::Config(mut config), ..) = settings(Vec::new(), own, 0).ok()? else { return None };
+    config.file = Some(file);
+    Some(Command::Doctor(config, how))
 }
 
 fn rules_action(action: Option<&str>, own: &[Given]) -> Result<RulesAction, Vec<Mistake>> {

@@ -104,6 +104,26 @@ fn programs_read_it_as_json() {
 }
 
 #[test]
+fn mistakes_of_a_file_are_findings() {
+    let stage = Stage::empty("local-prot = 1\nsniff-timeout = 'soon'\n");
+    let told = stage.examine("-no-net");
+    told.names(&["FAIL settings", "FAIL settings"], &format!("handyproxy check -config {}", stage.file));
+    assert!(told.of("settings")[0].seen.contains(".toml:1: local-prot: "), "{}", told.text);
+    let told = stage.examine("-json");
+    let found: serde_json::Value = serde_json::from_str(&told.text).expect("JSON, and nothing else");
+    let found = found.as_array().expect("an array");
+    assert_eq!((told.exit, found.len()), (1, 2), "{}", told.text);
+    assert!(found.iter().all(|f| f["check"] == "settings" && f["status"] == "fail" && f["file"] == stage.file));
+    stage.write("upstream-proxy = 'nobody'\n[upstream.a]\n");
+    assert_eq!(stage.examine("").exit, 1);
+    // those of the command line are bad usage
+    for flag in ["-sniff-timeout soon", "-target /", "-jsn", "word"] {
+        let told = stage.examine(flag);
+        assert_eq!((told.exit, told.of("settings").len()), (2, 0), "{flag}: {}", told.text);
+    }
+}
+
+#[test]
 fn without_settings_every_instance_of_the_machine_is_examined() {
     let stage = Stage::well();
     let etc = format!("{}/etc", stage.folder.path());

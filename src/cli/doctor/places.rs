@@ -4,6 +4,7 @@
 
 mod account;
 mod fifo;
+mod reading;
 mod walk;
 
 use std::fs::Metadata;
@@ -18,6 +19,8 @@ use crate::sys::disk::Disk;
 use crate::sys::journal;
 use account::{SEARCH, WRITE, Writer};
 use walk::Found;
+
+pub(super) use reading::check as unreadable;
 
 /// Less than this, and less than a twentieth, is nearly nothing.
 const LITTLE: u64 = 1 << 30;
@@ -35,6 +38,8 @@ struct Place {
     is_folder: bool,
     /// How to have it somewhere else.
     elsewhere: String,
+    /// The folder that its unit makes, and gives to the daemon.
+    own: Option<PathBuf>,
 }
 
 /// Looks at all of them.
@@ -54,13 +59,17 @@ pub(super) fn check(case: &Case) -> Vec<Finding> {
     }
     match &config.access_log {
         AccessLog::File(path) => {
-            let file = format!("{}/access.log", folder(case).unwrap_or_else(|| "FOLDER".to_owned()));
+            let folder = folder(case);
+            let given = folder.as_deref().unwrap_or("FOLDER");
+            // what it says already is no way out
+            let file = if path.starts_with(given) { "FILE" } else { "access.log" };
             let place = Place {
                 check: "access-log",
                 what: "the access log".to_owned(),
                 path: absolute(path),
                 is_folder: false,
-                elsewhere: case.set("access-log", &format!("\"{file}\"")),
+                elsewhere: case.set("access-log", &format!("\"{given}/{file}\"")),
+                own: folder.map(PathBuf::from),
             };
             findings.push(place.judge(&writer));
         }
@@ -102,13 +111,14 @@ fn of_tap(what: String, tap: &TapSettings, path: &Path, writer: &Writer, case: &
         }
         _ => (path, false),
     };
-    let elsewhere = match (folder(case), case.unit()) {
-        (Some(folder), Some(unit)) => {
-            format!("path = \"{folder}/\" at {}, then systemctl reload {unit}", tap.place)
+    let own = folder(case);
+    let elsewhere = match (&own, case.unit()) {
+        (Some(own), Some(unit)) if !path.starts_with(own) => {
+            format!("{own}/ for the tap at {}, then systemctl reload {unit}", tap.place)
         }
         _ => format!("another path at {}", tap.place),
     };
-    Place { check: "taps", what, path, is_folder, elsewhere }
+    Place { check: "taps", what, path, is_folder, elsewhere, own: own.map(PathBuf::from) }
 }
 
 fn of_journal(writer: &Writer, case: &Case) -> Finding {
@@ -147,7 +157,7 @@ impl Place {
                 self.fails(&format!("{} is a folder", at.display()), self.elsewhere.clone())
             }
             Found::There(at, facts) => self.judge_file(&at, &facts, writer),
-            Found::Missing(..) if matches!(writer, Writer::Unit(_, unit) if unit.makes(&self.path)) => {
+            Found::Missing(at, _) if writer.will_make(&self.path) && !writer.will_make(&at) => {
                 self.is_well(&format!("{shown} is made when its unit starts"), writer)
             }
             Found::Missing(at, facts) => self.judge_file(&at, &facts, writer),
@@ -243,20 +253,34 @@ impl Place {
         if has_list(&walk::seen(at, writer.root())) {
             return Finding::note(self.check, format!("{seen} by its mode; it has a list of rights too"), "");
         }
-        let fix = match self.given_to(&name, at).filter(|_| what == "write") {
+        let group = writer.account().map(account::Account::group).unwrap_or_default();
+        if let Some(fix) = self.given_back(&format!("{name}:{group}"), at, writer.root()) {
+            return Finding::fail(self.check, seen, fix);
+        }
+        let fix = match self.given_to(&name, &group, at).filter(|_| what == "write") {
             Some(given) => format!("{given}, or {}", self.elsewhere),
             None => self.elsewhere.clone(),
         };
         Finding::fail(self.check, seen, fix)
     }
 
+    /// How a place is made the daemon's again that its unit had given to it.
+    fn given_back(&self, owner: &str, at: &Path, root: &Path) -> Option<String> {
+        if !at.starts_with(self.own.as_ref()?) {
+            return None;
+        }
+        let mode = if walk::seen(at, root).is_dir() { "0750" } else { "0640" };
+        Some(format!("chown {owner} {at} && chmod {mode} {at}", at = at.display()))
+    }
+
     /// How to give somebody this place, where it is nobody else's.
-    fn given_to(&self, name: &str, at: &Path) -> Option<String> {
+    fn given_to(&self, name: &str, group: &str, at: &Path) -> Option<String> {
         if at == self.path {
             return Some(format!("chown {name} {}", at.display()));
         }
         let folder = if self.is_folder { &self.path } else { self.path.parent()? };
-        (folder != at && folder.starts_with(at)).then(|| format!("install -d -o {name} {}", folder.display()))
+        let make = || format!("install -d -o {name} -g {group} -m 0750 {}", folder.display());
+        (folder != at && folder.starts_with(at)).then(make)
     }
 
     fn unread(&self, at: &Path, writer: &Writer) -> Finding {

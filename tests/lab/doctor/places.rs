@@ -104,7 +104,7 @@ fn places_that_the_daemon_cannot_write_are_named() {
                 examine(stage, shell, "", "[[tap]]\nkind = 'pcapng'\npath = 'FOLDER/a/b/cap.pcapng'")
             },
             &["FAIL taps"],
-            "install -d -o root ",
+            "install -d -o root -g root -m 0750 ",
         ),
         (
             "a folder that may not be entered",
@@ -261,35 +261,139 @@ fn a_unit_that_does_not_run_is_asked_where_it_lets_its_service_write() {
     each_row(
         &[
             ("/var/log/handyproxy/NAME/flow.log", "ok", "is made when its unit starts", ""),
-            ("/srv/taps/flow.log", "FAIL", "ProtectSystem=strict", "path = \"/var/log/handyproxy/NAME/\" at "),
-            ("/var/log/closed/flow.log", "FAIL", "nobody may not write ", "path = \"/var/log/handyproxy/NAME/\" at "),
+            ("/srv/taps/flow.log", "FAIL", "ProtectSystem=strict", "/var/log/handyproxy/NAME/ for the tap at "),
+            ("/var/log/closed/flow.log", "FAIL", "nobody may not write ", "/var/log/handyproxy/NAME/ for the tap at "),
         ],
         |(path, ..)| (*path).to_owned(),
         |(path, status, seen, fix)| {
             let mut stage = Stage::well();
-            stage.gateway = None;
-            let named = |text: &str| text.replace("NAME", &stage.name);
-            let (etc, path) = (format!("{}/etc", stage.folder.path()), named(path));
-            stage.write(&format!("{}[[tap]]\nkind = 'flow'\npath = '{path}'\n", Stage::settings()));
-            stage.sh(&format!(
-                "mkdir -p {etc}/handyproxy && cp -a /etc/alternatives /etc/passwd /etc/group /etc/nsswitch.conf {etc}/; \
-                 cp {} {etc}/handyproxy/",
-                stage.file
-            ));
-            let systemctl = named(
-                "#!/bin/sh\nprintf 'LoadState=loaded\\nUser=nobody\\nProtectSystem=strict\\nProtectHome=yes\\n\
-                 LogsDirectory=handyproxy/NAME\\nReadWritePaths=-/var/log/closed\\n'\n",
-            );
-            stage.folder.write_as("systemctl", &systemctl, 0o755);
-            let script = format!(
-                "mount --bind {etc} /etc && mount -t tmpfs none /var/log && mkdir -m 755 /var/log/closed && exec {PROGRAM} doctor -no-net"
-            );
-            let script = stage.folder.write("script", &script);
-            let told = stage.told("unshare", &format!("-m sh {script}"));
+            let settings = format!("{}[[tap]]\nkind = 'flow'\npath = '{path}'\n", Stage::settings());
+            let told = of_unit(&mut stage, &settings, "mkdir -m 755 /var/log/closed");
             let found = told.of("taps");
             assert_eq!(found.len(), 1, "{}", told.text);
             assert_eq!(found[0].status, *status, "{}", told.text);
-            assert!(found[0].seen.contains(seen) && found[0].fix.contains(&named(fix)), "{}", told.text);
+            let fix = fix.replace("NAME", &stage.name);
+            assert!(found[0].seen.contains(seen) && found[0].fix.contains(&fix), "{}", told.text);
         },
     );
+}
+
+/// What the doctor says of an instance whose unit is there and does not run, where a line of shell was run in a world
+/// with an empty `/var/log`; `NAME` is the instance's.
+fn of_unit(stage: &mut Stage, settings: &str, shell: &str) -> Told {
+    stage.gateway = None;
+    let named = |text: &str| text.replace("NAME", &stage.name);
+    let etc = format!("{}/etc", stage.folder.path());
+    stage.write(&named(settings));
+    stage.sh(&format!(
+        "mkdir -p {etc}/handyproxy && cp -a /etc/alternatives /etc/passwd /etc/group /etc/nsswitch.conf {etc}/; \
+         cp {} {etc}/handyproxy/; chmod 644 {etc}/handyproxy/*",
+        stage.file
+    ));
+    let systemctl = named(
+        "#!/bin/sh\n[ $1 = cat ] && echo LoadCredential=password:/etc/handyproxy/NAME.password && exit\nprintf 'LoadState=loaded\\nUser=nobody\\nProtectSystem=strict\\nProtectHome=yes\\n\
+         LogsDirectory=handyproxy/NAME\\nReadWritePaths=-/var/log/closed\\n'\n",
+    );
+    stage.folder.write_as("systemctl", &systemctl, 0o755);
+    let shell = named(shell);
+    let script =
+        format!("mount --bind {etc} /etc && mount -t tmpfs none /var/log && {shell} && exec {PROGRAM} doctor -no-net");
+    let script = stage.folder.write("script", &script);
+    stage.told("unshare", &format!("-m sh {script}"))
+}
+
+#[test]
+fn the_folder_of_a_unit_is_given_back_to_its_user() {
+    const FOLDER: &str = "/var/log/handyproxy/NAME";
+    const BACK: &str = "chown nobody:nogroup FOLDER && chmod 0750 FOLDER";
+    each_row(
+        &[("750", "flow.log"), ("755", "flow.log"), ("755", "")],
+        |row| format!("{row:?}"),
+        |(mode, file)| {
+            let mut stage = Stage::well();
+            let taps = format!("tap = ['flow:{FOLDER}/{file}', 'dump:{FOLDER}/dumps', 'pcapng:{FOLDER}/']");
+            let settings = format!("access-log = '{FOLDER}/access.log'\n{taps}\n{}", Stage::settings());
+            let told = of_unit(&mut stage, &settings, &format!("mkdir -p {FOLDER} && chmod {mode} {FOLDER}"));
+            let found = [told.of("taps"), told.of("access-log")].concat();
+            assert_eq!(found.len(), 4, "{}", told.text);
+            let fix = BACK.replace("FOLDER", &FOLDER.replace("NAME", &stage.name));
+            assert!(found.iter().all(|finding| finding.status == "FAIL" && finding.fix == fix), "{}", told.text);
+        },
+    );
+}
+
+#[test]
+fn no_fix_says_what_is_there_already() {
+    let mut stage = Stage::well();
+    let folder = "/var/log/handyproxy/NAME";
+    let settings =
+        format!("access-log = '{folder}/access.log'\ntap = ['flow:{folder}/flow.log']\n{}", Stage::settings());
+    let told = of_unit(&mut stage, &settings, &format!("mkdir -p {folder}/access.log {folder}/flow.log/flow.log"));
+    let folder = folder.replace("NAME", &stage.name);
+    let found = [told.of("taps")[0], told.of("access-log")[0]];
+    assert!(found.iter().all(|finding| finding.status == "FAIL"), "{}", told.text);
+    assert!(
+        found[0].fix.starts_with("another path at ") && found[1].fix.contains(&format!("\"{folder}/FILE\"")),
+        "{}",
+        told.text
+    );
+}
+
+#[test]
+fn files_that_the_user_of_a_unit_may_not_read_are_named() {
+    each_row(
+        &[
+            ("password-file = '/etc/handyproxy/p'", "root:root 600", "may not read /etc/handyproxy/p"),
+            ("password-file = 'p'", "root:root 600", "may not read /etc/handyproxy/p"),
+            ("password-file = 'p'", "root:nogroup 640", ""),
+            ("password-file = 'p'", "nobody:root 600", ""),
+            // systemd reads it
+            ("password-file = 'password'", "root:root 600", ""),
+        ],
+        |row| format!("{row:?}"),
+        |(key, rights, seen)| {
+            let mut stage = Stage::well();
+            let settings = Stage::settings()
+                .replace("sniff-timeout", &format!("auth = 'basic'\nuser = 'u'\n{key}\nsniff-timeout"));
+            stage.write(&settings);
+            let (owner, mode) = rights.split_once(' ').expect("two words");
+            let make = |file: &str| {
+                format!(
+                    "echo secret >/etc/handyproxy/{file} && chown {owner} /etc/handyproxy/{file} && chmod {mode} /etc/handyproxy/{file}"
+                )
+            };
+            let told = of_unit(&mut stage, &settings, &format!("{} && {}", make("p"), make("NAME.password")));
+            let found = told.of("settings");
+            assert_eq!(found.len(), 1, "{}", told.text);
+            if seen.is_empty() {
+                assert_eq!(found[0].status, "ok", "{}", told.text);
+                return;
+            }
+            assert!(found[0].status == "FAIL" && found[0].seen.contains(seen), "{}", told.text);
+            let fix = "chown root:nogroup /etc/handyproxy/p && chmod 640 /etc/handyproxy/p";
+            assert_eq!(found[0].fix, fix, "{}", told.text);
+        },
+    );
+}
+
+#[test]
+fn files_that_the_running_daemon_may_not_read_are_named() {
+    let mut stage = Stage::well();
+    set(&mut stage, "true", "", "");
+    assert_eq!(stage.examine("-no-net").of("settings")[0].status, "ok");
+    stage.sh(&format!("chown 65534 {file} && chmod 600 {file}", file = stage.file));
+    let fix = format!("chown root:root {file} && chmod 640 {file}", file = stage.file);
+    let told = stage.examine("-no-net");
+    told.names(&["FAIL settings"], &fix);
+}
+
+#[test]
+fn whoever_may_not_read_a_password_hears_who_that_is() {
+    let stage = Stage::empty(&Stage::settings());
+    let file = stage.folder.write_as("p", "secret\n", 0o600);
+    stage.sh(&format!("chmod 711 {}", stage.folder.path()));
+    let words = format!("-local-port {PORT} -upstream-proxy 10.9.0.1:1 -auth basic -user u -password-file {file}");
+    let told = stage.told("setpriv", &format!("--reuid 65534 --regid 65534 --clear-groups -- {PROGRAM} check {words}"));
+    assert!(told.text.contains(&format!("{file}: user 65534 may not read it: run chown root:GROUP")), "{}", told.text);
+    assert_eq!(told.exit, 2, "{}", told.text);
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::case::Case;
 use super::super::daemon::Listener;
 use super::super::{machine, tool};
+use super::walk;
 
 /// Bits of CapEff (linux/capability.h).
 const DAC_OVERRIDE: u32 = 1;
@@ -15,6 +16,7 @@ const DAC_READ_SEARCH: u32 = 2;
 const SYS_RESOURCE: u32 = 24;
 
 /// What somebody wants of a file or folder: bits of a mode.
+pub(super) const READ: u32 = 0o4;
 pub(super) const WRITE: u32 = 0o2;
 pub(super) const SEARCH: u32 = 0o1;
 
@@ -22,6 +24,7 @@ pub(super) const SEARCH: u32 = 0o1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Account {
     uid: u32,
+    gid: u32,
     groups: Vec<u32>,
     capabilities: u64,
 }
@@ -48,6 +51,8 @@ pub(super) struct Unit {
     open: Vec<PathBuf>,
     is_strict: bool,
     has_no_home: bool,
+    /// Names of secrets that systemd hands to the service.
+    credentials: Vec<String>,
 }
 
 impl Account {
@@ -59,11 +64,12 @@ impl Account {
     fn parse(status: &str) -> Option<Account> {
         let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
         // the last number is the one that counts for files
-        let last = |key: &str| value(key)?.split_whitespace().nth(3)?.parse().ok();
+        let last = |key: &str| -> Option<u32> { value(key)?.split_whitespace().nth(3)?.parse().ok() };
         let mut groups: Vec<u32> = value("Groups:")?.split_whitespace().filter_map(|id| id.parse().ok()).collect();
-        groups.push(last("Gid:")?);
+        let gid = last("Gid:")?;
+        groups.push(gid);
         let capabilities = u64::from_str_radix(value("CapEff:")?.trim(), 16).ok()?;
-        Some(Account { uid: last("Uid:")?, groups, capabilities })
+        Some(Account { uid: last("Uid:")?, gid, groups, capabilities })
     }
 
     /// That of a user, who has no capability unless it is root.
@@ -72,8 +78,8 @@ impl Account {
             let told = tool::run("id", &[flag, "--", name]).said()?;
             told.split_whitespace().map(|id| id.parse().ok()).collect::<Option<Vec<u32>>>()
         };
-        let uid = *numbers("-u")?.first()?;
-        Some(Account { uid, groups: numbers("-G")?, capabilities: if uid == 0 { u64::MAX } else { 0 } })
+        let (uid, gid) = (*numbers("-u")?.first()?, *numbers("-g")?.first()?);
+        Some(Account { uid, gid, groups: numbers("-G")?, capabilities: if uid == 0 { u64::MAX } else { 0 } })
     }
 
     fn has(&self, bit: u32) -> bool {
@@ -82,7 +88,8 @@ impl Account {
 
     /// Whether the mode of a file lets him.
     pub(super) fn may(&self, wanted: u32, file: &Metadata) -> bool {
-        if self.has(DAC_OVERRIDE) || (self.has(DAC_READ_SEARCH) && wanted == SEARCH && file.is_dir()) {
+        let only_looks = wanted == READ || (wanted == SEARCH && file.is_dir());
+        if self.has(DAC_OVERRIDE) || (self.has(DAC_READ_SEARCH) && only_looks) {
             return true;
         }
         let shift = match file {
@@ -103,6 +110,14 @@ impl Account {
         let uid = self.uid.to_string();
         let told = tool::run("id", &["-un", "--", &uid]).said();
         told.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or(uid)
+    }
+
+    /// The name of the group that its files get, or the number.
+    pub(super) fn group(&self) -> String {
+        let gid = self.gid.to_string();
+        let told = tool::run("getent", &["group", &gid]).said();
+        let name = told.and_then(|line| line.split(':').next().map(str::to_owned));
+        name.filter(|name| !name.is_empty()).unwrap_or(gid)
     }
 }
 
@@ -133,10 +148,28 @@ impl Writer {
         }
     }
 
+    /// Whether its unit makes this place when it starts.
+    pub(super) fn will_make(&self, path: &Path) -> bool {
+        matches!(self, Writer::Unit(_, unit) if unit.makes(path))
+    }
+
     /// What one of its own descriptors leads to, where that can be seen.
     pub(super) fn descriptor(&self, number: u32) -> Option<Metadata> {
         let Writer::Running(_, root) = self else { return None };
         fs::metadata(root.with_file_name("fd").join(number.to_string())).ok()
+    }
+
+    /// Whether systemd hands it a secret of this name.
+    pub(super) fn has_credential(&self, name: &str) -> bool {
+        match self {
+            Writer::Running(_, root) => {
+                let variables = machine::text(&root.with_file_name("environ").to_string_lossy()).unwrap_or_default();
+                let folder = variables.split('\0').find_map(|word| word.strip_prefix("CREDENTIALS_DIRECTORY="));
+                folder.is_some_and(|folder| walk::seen(&Path::new(folder).join(name), root).exists())
+            }
+            Writer::Unit(_, unit) => unit.credentials.iter().any(|credential| credential == name),
+            Writer::Asker(_) | Writer::Unknown => false,
+        }
     }
 
     /// Below which folder its files are seen here.
@@ -153,7 +186,12 @@ fn shown(unit: &str) -> Option<String> {
     const KEYS: &str = "LoadState,User,ProtectSystem,ProtectHome,ReadWritePaths,LogsDirectory,StateDirectory,\
                         CacheDirectory,RuntimeDirectory";
     let shown = tool::run("systemctl", &["show", "-p", KEYS, &format!("{unit}.service")]).said()?;
-    (value(&shown, "LoadState") == "loaded").then_some(shown)
+    if value(&shown, "LoadState") != "loaded" {
+        return None;
+    }
+    // not every systemd shows the credentials
+    let text = tool::run("systemctl", &["cat", &format!("{unit}.service")]).said().unwrap_or_default();
+    Some(format!("{shown}\n{text}"))
 }
 
 fn value<'a>(shown: &'a str, key: &str) -> &'a str {
@@ -180,16 +218,22 @@ impl Unit {
             below("RuntimeDirectory", "/run"),
         ];
         let open = value(shown, "ReadWritePaths").split_whitespace();
+        let credential = |line: &str| {
+            let (key, value) = line.split_once('=').filter(|(key, _)| !key.starts_with('#'))?;
+            let is_one = key.trim_end().trim_end_matches("Encrypted").ends_with("Credential");
+            is_one.then(|| value.trim().split(':').next().unwrap_or_default().to_owned())
+        };
         Unit {
             own: own.concat(),
             open: open.map(|path| PathBuf::from(path.trim_start_matches(['-', '+']))).collect(),
             is_strict: value(shown, "ProtectSystem") == "strict",
             has_no_home: matches!(value(shown, "ProtectHome"), "yes" | "tmpfs" | "read-only"),
+            credentials: shown.lines().filter_map(credential).collect(),
         }
     }
 
     /// Whether it makes this place, or the folder that it is in.
-    pub(super) fn makes(&self, path: &Path) -> bool {
+    fn makes(&self, path: &Path) -> bool {
         self.own.iter().any(|own| path.starts_with(own))
     }
 
@@ -215,7 +259,7 @@ mod tests {
     fn an_account_may_what_modes_allow() {
         let status = "Name:\tx\nUid:\t0\t998\t0\t997\nGid:\t1\t2\t3\t996\nGroups:\t4 5 \nCapEff:\t0000000000000000\n";
         let account = Account::parse(status).expect("proc(5)");
-        assert_eq!(account, Account { uid: 997, groups: vec![4, 5, 996], capabilities: 0 });
+        assert_eq!(account, Account { uid: 997, gid: 996, groups: vec![4, 5, 996], capabilities: 0 });
         // of root's, and nobody else may write it
         let etc = fs::metadata("/etc").expect("a folder");
         assert!(account.may(SEARCH, &etc) && !account.may(WRITE, &etc));
@@ -231,8 +275,10 @@ mod tests {
     #[test]
     fn a_unit_keeps_its_service_from_what_it_does_not_give() {
         let shown = "LoadState=loaded\nUser=handyproxy\nProtectSystem=strict\nProtectHome=yes\nReadWritePaths=-/srv/taps\n\
-                     LogsDirectory=handyproxy/gateway\nStateDirectory=\n";
+                     LogsDirectory=handyproxy/gateway\nStateDirectory=\n# a.service\n#LoadCredential=x:y\nLoadCredential=password:/etc/a\n\
+                     SetCredentialEncrypted=b.password: x\n";
         let unit = Unit::parse(shown);
+        assert_eq!(unit.credentials, ["password", "b.password"]);
         for (path, forbidden) in [
             ("/var/log/handyproxy/gateway/a.pcapng", None),
             ("/var/log/handyproxy/gateway2/a", Some("ProtectSystem=strict")),
