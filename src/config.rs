@@ -40,7 +40,7 @@ pub use secret::Secret;
 pub use shown::{route_shown, shown, via};
 pub use taps::{DUMP_FILES, TapForm, TapSettings, WhenFull};
 pub use top::{Top, admin_of};
-pub use upstreams::{Credentials, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
+pub use upstreams::{Credentials, NamedFile, PlainHttp, Proxy, Scheme, Speaks, UpstreamSettings};
 
 /// What to do.
 #[derive(Debug)]

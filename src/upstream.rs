@@ -123,14 +123,14 @@ impl Upstream {
         })
     }
 
-    /// Whether it would be the same if it were made of these settings; where they stand does not count. One that was
-    /// refused with a keytab is not: that may be another one by now, under the same name.
+    /// Whether it would be the same if it were made of these settings; where they stand does not count, nor which files
+    /// said so. One that was refused with a keytab is not: that may be another one by now, under the same name.
     pub fn is_as(&self, settings: &UpstreamSettings, config: &Config) -> bool {
         if settings.credentials.keytab.is_some() && self.account.held().is_some() {
             return false;
         }
-        let place = self.settings.place.clone();
-        self.settings == UpstreamSettings { place, ..settings.clone() }
+        let UpstreamSettings { files, place, .. } = self.settings.clone();
+        self.settings == UpstreamSettings { files, place, ..settings.clone() }
             && self.dialler.is_as(&Dialler::new(config, &settings.source))
     }
 

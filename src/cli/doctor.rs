@@ -102,6 +102,11 @@ impl Machine {
             listener: Listener::on(config.local_port),
         };
         let mut findings = settings(config);
+        let unreadable = places::unreadable(&case);
+        if !unreadable.is_empty() {
+            findings.retain(|finding| finding.status != finding::Status::Ok);
+            findings.extend(unreadable);
+        }
         findings.extend(rules::check(&case));
         findings.extend(loops::check(&case));
         findings.extend(kernel::check(&case));

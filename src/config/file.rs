@@ -62,7 +62,7 @@ pub(super) fn read(path: &str) -> File {
             return file;
         }
         Err(error) => {
-            file.mistakes.push(Mistake { given: path.to_owned(), why: error.to_string() });
+            file.mistakes.push(Mistake { given: path.to_owned(), why: permissions::unread(Path::new(path), &error) });
             return file;
         }
     };

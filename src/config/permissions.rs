@@ -1,6 +1,7 @@
 //! Files with secrets: read by us, and by nobody else.
 
 use std::fs;
+use std::io::{Error, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,25 @@ use super::Secret;
 pub(super) fn exposed(path: &Path) -> Option<String> {
     let mode = fs::metadata(path).ok()?.permissions().mode();
     (mode & 0o007 != 0).then(|| format!("{} is open to others, run chmod o= on it", path.display()))
+}
+
+/// Why a file cannot be read, in one line: where a permission is missing, whose, and what gives it.
+pub(super) fn unread(path: &Path, error: &Error) -> String {
+    if error.kind() != ErrorKind::PermissionDenied {
+        return error.to_string();
+    }
+    let user = user().map(|uid| format!(" {uid}")).unwrap_or_default();
+    if fs::metadata(path).is_err() {
+        return format!("user{user} may not enter its folder");
+    }
+    format!("user{user} may not read it: run chown root:GROUP on it, a group of that user's, and chmod 640")
+}
+
+/// The number of the user that counts for files (proc(5)).
+fn user() -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_whitespace().nth(3).map(str::to_owned)
 }
 
 /// Where a file with a secret is: a relative path among systemd's credentials first, then beside the configuration, at
@@ -42,14 +62,14 @@ fn credentials_folder() -> Option<PathBuf> {
 /// The first line of a file that nobody else may read.
 pub(super) fn secret(path: &Path) -> Result<Secret, String> {
     let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-    let file = fs::metadata(path).map_err(|error| wrong(&error))?;
+    let file = fs::metadata(path).map_err(|error| wrong(&unread(path, &error)))?;
     if !file.is_file() {
         return Err(wrong(&"not a file"));
     }
     if let Some(why) = exposed(path) {
         return Err(why);
     }
-    let text = Zeroizing::new(fs::read(path).map_err(|error| wrong(&error))?);
+    let text = Zeroizing::new(fs::read(path).map_err(|error| wrong(&unread(path, &error)))?);
     let text = std::str::from_utf8(&text).map_err(|_| wrong(&"not UTF-8"))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(Secret::new(line.to_owned())),

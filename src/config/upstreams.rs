@@ -27,8 +27,21 @@ pub struct UpstreamSettings {
     pub source: Vec<IpAddr>,
     /// PEM of the authorities that a `https://` proxy is checked against; `None`: those of the system.
     pub ca: Option<Vec<u8>>,
+    /// The files that were read for it.
+    pub files: Vec<NamedFile>,
     /// Where it was configured.
     pub place: Place,
+}
+
+/// A file that a key names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The key.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// The name under which systemd may hand it over instead.
+    pub credential: Option<String>,
 }
 
 impl UpstreamSettings {

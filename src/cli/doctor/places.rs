@@ -4,6 +4,7 @@
 
 mod account;
 mod fifo;
+mod reading;
 mod walk;
 
 use std::fs::Metadata;
@@ -18,6 +19,8 @@ use crate::sys::disk::Disk;
 use crate::sys::journal;
 use account::{SEARCH, WRITE, Writer};
 use walk::Found;
+
+pub(super) use reading::check as unreadable;
 
 /// Less than this, and less than a twentieth, is nearly nothing.
 const LITTLE: u64 = 1 << 30;

@@ -8,7 +8,7 @@ use super::super::authorities::authorities;
 use super::super::file::{File, Section};
 use super::super::permissions;
 use super::super::values::{addresses, plain_http, proxies, schemes, span};
-use super::super::{Credentials, Mistake, Place, PlainHttp, Proxy, Scheme, Secret, Speaks};
+use super::super::{Credentials, Mistake, NamedFile, Place, PlainHttp, Proxy, Scheme, Secret, Speaks};
 use super::super::{UpstreamHost, UpstreamSettings};
 use super::{mistake, mistake_at, text, unknown};
 
@@ -37,6 +37,7 @@ pub(in super::super) struct UpstreamDraft {
     plain_http: PlainHttp,
     probe: Option<Duration>,
     source: Option<Vec<IpAddr>>,
+    files: Vec<NamedFile>,
 }
 
 impl UpstreamDraft {
@@ -55,6 +56,7 @@ impl UpstreamDraft {
             plain_http: PlainHttp::Connect,
             probe: None,
             source: None,
+            files: Vec::new(),
         }
     }
 
@@ -68,17 +70,30 @@ impl UpstreamDraft {
             "password" => self.password = Some(Secret::new(text.to_owned())),
             "password-file" => {
                 self.password_file = (!text.is_empty()).then(|| permissions::find(text, &self.folder, &self.instance));
+                self.note("password-file", self.password_file.clone(), Some(text));
             }
             "keytab" => {
                 self.keytab = (!text.is_empty()).then(|| permissions::find(text, &self.folder, &self.instance));
+                self.note("keytab", self.keytab.clone(), Some(text));
             }
-            "ca" => self.ca = path(&self.folder),
+            "ca" => {
+                self.ca = path(&self.folder);
+                self.note("ca", self.ca.clone(), None);
+            }
             "plain-http" => self.plain_http = plain_http(text)?,
             "probe" => self.probe = span(text)?,
             "source" => self.source = Some(addresses(text)?),
             _ => return Err(unknown(key, KEYS)),
         }
         Ok(())
+    }
+
+    /// Keeps which file a key names, in place of what it named before; `secret` is its name as it was given, by which
+    /// systemd may hand it over.
+    fn note(&mut self, key: &'static str, path: Option<PathBuf>, secret: Option<&str>) {
+        self.files.retain(|file| file.key != key);
+        let credential = secret.filter(|name| !Path::new(name).is_absolute()).map(str::to_owned);
+        self.files.extend(path.map(|path| NamedFile { key, path, credential }));
     }
 
     /// Reads a section; `exposed` says why a password must not stand in its file.
@@ -174,7 +189,7 @@ impl UpstreamDraft {
             whys.push(("ca", "only a https:// proxy has a certificate, and there is none".to_owned()));
         }
         let ca = self.ca.as_deref().and_then(|path| {
-            let read = std::fs::read(path).map_err(|error| error.to_string());
+            let read = std::fs::read(path).map_err(|error| permissions::unread(path, &error));
             let sound = read.and_then(|pem| authorities(&pem).map(|_| pem));
             sound.map_err(|why| whys.push(("ca", format!("{}: {why}", path.display())))).ok()
         });
@@ -188,6 +203,7 @@ impl UpstreamDraft {
             probe: self.probe,
             source: self.source.unwrap_or_else(|| source.to_vec()),
             ca,
+            files: self.files,
             place,
         };
         (settings, whys)
@@ -230,7 +246,10 @@ impl UpstreamDraft {
         if let Some(keytab) = &self.keytab {
             match std::fs::File::open(keytab) {
                 Ok(_) => whys.extend(permissions::exposed(keytab).map(|why| ("keytab", why))),
-                Err(error) => whys.push(("keytab", format!("{}: {error}", keytab.display()))),
+                Err(error) => {
+                    let why = permissions::unread(keytab, &error);
+                    whys.push(("keytab", format!("{}: {why}", keytab.display())));
+                }
             }
         }
         let file = self.password_file.clone();

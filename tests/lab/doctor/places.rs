@@ -291,7 +291,7 @@ fn of_unit(stage: &mut Stage, settings: &str, shell: &str) -> Told {
         stage.file
     ));
     let systemctl = named(
-        "#!/bin/sh\nprintf 'LoadState=loaded\\nUser=nobody\\nProtectSystem=strict\\nProtectHome=yes\\n\
+        "#!/bin/sh\n[ $1 = cat ] && echo LoadCredential=password:/etc/handyproxy/NAME.password && exit\nprintf 'LoadState=loaded\\nUser=nobody\\nProtectSystem=strict\\nProtectHome=yes\\n\
          LogsDirectory=handyproxy/NAME\\nReadWritePaths=-/var/log/closed\\n'\n",
     );
     stage.folder.write_as("systemctl", &systemctl, 0o755);
@@ -337,4 +337,63 @@ fn no_fix_says_what_is_there_already() {
         "{}",
         told.text
     );
+}
+
+#[test]
+fn files_that_the_user_of_a_unit_may_not_read_are_named() {
+    each_row(
+        &[
+            ("password-file = '/etc/handyproxy/p'", "root:root 600", "may not read /etc/handyproxy/p"),
+            ("password-file = 'p'", "root:root 600", "may not read /etc/handyproxy/p"),
+            ("password-file = 'p'", "root:nogroup 640", ""),
+            ("password-file = 'p'", "nobody:root 600", ""),
+            // systemd reads it
+            ("password-file = 'password'", "root:root 600", ""),
+        ],
+        |row| format!("{row:?}"),
+        |(key, rights, seen)| {
+            let mut stage = Stage::well();
+            let settings = Stage::settings()
+                .replace("sniff-timeout", &format!("auth = 'basic'\nuser = 'u'\n{key}\nsniff-timeout"));
+            stage.write(&settings);
+            let (owner, mode) = rights.split_once(' ').expect("two words");
+            let make = |file: &str| {
+                format!(
+                    "echo secret >/etc/handyproxy/{file} && chown {owner} /etc/handyproxy/{file} && chmod {mode} /etc/handyproxy/{file}"
+                )
+            };
+            let told = of_unit(&mut stage, &settings, &format!("{} && {}", make("p"), make("NAME.password")));
+            let found = told.of("settings");
+            assert_eq!(found.len(), 1, "{}", told.text);
+            if seen.is_empty() {
+                assert_eq!(found[0].status, "ok", "{}", told.text);
+                return;
+            }
+            assert!(found[0].status == "FAIL" && found[0].seen.contains(seen), "{}", told.text);
+            let fix = "chown root:nogroup /etc/handyproxy/p && chmod 640 /etc/handyproxy/p";
+            assert_eq!(found[0].fix, fix, "{}", told.text);
+        },
+    );
+}
+
+#[test]
+fn files_that_the_running_daemon_may_not_read_are_named() {
+    let mut stage = Stage::well();
+    set(&mut stage, "true", "", "");
+    assert_eq!(stage.examine("-no-net").of("settings")[0].status, "ok");
+    stage.sh(&format!("chown 65534 {file} && chmod 600 {file}", file = stage.file));
+    let fix = format!("chown root:root {file} && chmod 640 {file}", file = stage.file);
+    let told = stage.examine("-no-net");
+    told.names(&["FAIL settings"], &fix);
+}
+
+#[test]
+fn whoever_may_not_read_a_password_hears_who_that_is() {
+    let stage = Stage::empty(&Stage::settings());
+    let file = stage.folder.write_as("p", "secret\n", 0o600);
+    stage.sh(&format!("chmod 711 {}", stage.folder.path()));
+    let words = format!("-local-port {PORT} -upstream-proxy 10.9.0.1:1 -auth basic -user u -password-file {file}");
+    let told = stage.told("setpriv", &format!("--reuid 65534 --regid 65534 --clear-groups -- {PROGRAM} check {words}"));
+    assert!(told.text.contains(&format!("{file}: user 65534 may not read it: run chown root:GROUP")), "{}", told.text);
+    assert_eq!(told.exit, 2, "{}", told.text);
 }

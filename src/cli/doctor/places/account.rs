@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::case::Case;
 use super::super::daemon::Listener;
 use super::super::{machine, tool};
+use super::walk;
 
 /// Bits of CapEff (linux/capability.h).
 const DAC_OVERRIDE: u32 = 1;
@@ -15,6 +16,7 @@ const DAC_READ_SEARCH: u32 = 2;
 const SYS_RESOURCE: u32 = 24;
 
 /// What somebody wants of a file or folder: bits of a mode.
+pub(super) const READ: u32 = 0o4;
 pub(super) const WRITE: u32 = 0o2;
 pub(super) const SEARCH: u32 = 0o1;
 
@@ -49,6 +51,8 @@ pub(super) struct Unit {
     open: Vec<PathBuf>,
     is_strict: bool,
     has_no_home: bool,
+    /// Names of secrets that systemd hands to the service.
+    credentials: Vec<String>,
 }
 
 impl Account {
@@ -84,7 +88,8 @@ impl Account {
 
     /// Whether the mode of a file lets him.
     pub(super) fn may(&self, wanted: u32, file: &Metadata) -> bool {
-        if self.has(DAC_OVERRIDE) || (self.has(DAC_READ_SEARCH) && wanted == SEARCH && file.is_dir()) {
+        let only_looks = wanted == READ || (wanted == SEARCH && file.is_dir());
+        if self.has(DAC_OVERRIDE) || (self.has(DAC_READ_SEARCH) && only_looks) {
             return true;
         }
         let shift = match file {
@@ -154,6 +159,19 @@ impl Writer {
         fs::metadata(root.with_file_name("fd").join(number.to_string())).ok()
     }
 
+    /// Whether systemd hands it a secret of this name.
+    pub(super) fn has_credential(&self, name: &str) -> bool {
+        match self {
+            Writer::Running(_, root) => {
+                let variables = machine::text(&root.with_file_name("environ").to_string_lossy()).unwrap_or_default();
+                let folder = variables.split('\0').find_map(|word| word.strip_prefix("CREDENTIALS_DIRECTORY="));
+                folder.is_some_and(|folder| walk::seen(&Path::new(folder).join(name), root).exists())
+            }
+            Writer::Unit(_, unit) => unit.credentials.iter().any(|credential| credential == name),
+            Writer::Asker(_) | Writer::Unknown => false,
+        }
+    }
+
     /// Below which folder its files are seen here.
     pub(super) fn root(&self) -> &Path {
         match self {
@@ -168,7 +186,12 @@ fn shown(unit: &str) -> Option<String> {
     const KEYS: &str = "LoadState,User,ProtectSystem,ProtectHome,ReadWritePaths,LogsDirectory,StateDirectory,\
                         CacheDirectory,RuntimeDirectory";
     let shown = tool::run("systemctl", &["show", "-p", KEYS, &format!("{unit}.service")]).said()?;
-    (value(&shown, "LoadState") == "loaded").then_some(shown)
+    if value(&shown, "LoadState") != "loaded" {
+        return None;
+    }
+    // not every systemd shows the credentials
+    let text = tool::run("systemctl", &["cat", &format!("{unit}.service")]).said().unwrap_or_default();
+    Some(format!("{shown}\n{text}"))
 }
 
 fn value<'a>(shown: &'a str, key: &str) -> &'a str {
@@ -195,11 +218,17 @@ impl Unit {
             below("RuntimeDirectory", "/run"),
         ];
         let open = value(shown, "ReadWritePaths").split_whitespace();
+        let credential = |line: &str| {
+            let (key, value) = line.split_once('=').filter(|(key, _)| !key.starts_with('#'))?;
+            let is_one = key.trim_end().trim_end_matches("Encrypted").ends_with("Credential");
+            is_one.then(|| value.trim().split(':').next().unwrap_or_default().to_owned())
+        };
         Unit {
             own: own.concat(),
             open: open.map(|path| PathBuf::from(path.trim_start_matches(['-', '+']))).collect(),
             is_strict: value(shown, "ProtectSystem") == "strict",
             has_no_home: matches!(value(shown, "ProtectHome"), "yes" | "tmpfs" | "read-only"),
+            credentials: shown.lines().filter_map(credential).collect(),
         }
     }
 
@@ -246,8 +275,10 @@ mod tests {
     #[test]
     fn a_unit_keeps_its_service_from_what_it_does_not_give() {
         let shown = "LoadState=loaded\nUser=handyproxy\nProtectSystem=strict\nProtectHome=yes\nReadWritePaths=-/srv/taps\n\
-                     LogsDirectory=handyproxy/gateway\nStateDirectory=\n";
+                     LogsDirectory=handyproxy/gateway\nStateDirectory=\n# a.service\n#LoadCredential=x:y\nLoadCredential=password:/etc/a\n\
+                     SetCredentialEncrypted=b.password: x\n";
         let unit = Unit::parse(shown);
+        assert_eq!(unit.credentials, ["password", "b.password"]);
         for (path, forbidden) in [
             ("/var/log/handyproxy/gateway/a.pcapng", None),
             ("/var/log/handyproxy/gateway2/a", Some("ProtectSystem=strict")),
