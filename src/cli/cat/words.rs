@@ -353,7 +353,7 @@ mod tests {
             run("-xq --nope -a x --speed -1 -json=1 f"),
             Err(["-xq", "--nope", "-a", "--speed", "-json=1"].map(str::to_owned).to_vec())
         );
-        assert_eq!(run(""), Err(vec!["cat".to_owned()]));
+        assert_eq!(run(""), Err(vec!["FILE".to_owned()]));
         assert_eq!(run("f -a"), Err(vec!["-a".to_owned()]));
         assert_eq!(run("f --speed 2"), Err(vec!["--speed".to_owned()]));
         assert_eq!(run("f --replay h:1 -fl"), Err(vec!["--follow".to_owned(), "-l".to_owned()]));
