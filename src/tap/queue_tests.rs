@@ -3,8 +3,11 @@
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use super::super::{Chunk, Tapped, stage};
+use super::super::scribe::Scribe;
+use super::super::{Chunk, Tapped};
+use super::writer::{PLACES, RETRY, Writer};
 use super::*;
 use crate::close::{By, End};
 use crate::config::Place;
@@ -91,7 +94,7 @@ fn rig(when_full: WhenFull, queue: usize) -> Rig {
     let shared = sink.0.clone();
     let thread = std::thread::spawn(move || {
         let scribe: Option<Box<dyn Scribe>> = Some(Box::new(Fake { told: tell, may }));
-        Writer { shared: &shared, scribe, written: 0, missed: Missed::default(), retry: None, told: false }.run();
+        Writer::new(&shared, scribe).run();
     });
     Rig { sink, told, go, thread }
 }
@@ -221,60 +224,6 @@ fn a_burst_leaves_no_memory_behind() {
     eventually(|| places() <= 2 * PLACES);
     drop(tapped);
     rig.end();
-}
-
-#[test]
-fn what_was_told_as_written_is_not_taken_back() {
-    /// Keeps everything until its disk has room.
-    struct Keeper(u64, bool);
-
-    impl Scribe for Keeper {
-        fn write(&mut self, _: &Record) -> io::Result<()> {
-            self.0 += 1;
-            Ok(())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            let flushed = if self.1 { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) };
-            self.1 = true;
-            flushed
-        }
-
-        fn forget(&mut self) -> u64 {
-            std::mem::take(&mut self.0)
-        }
-
-        fn missed(&mut self, _: u64, _: u64) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn reopen(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let sink = Sink::new(stage::settings(TapForm::Hexlog, "/nowhere".as_ref()));
-    let scribe: Option<Box<dyn Scribe>> = Some(Box::new(Keeper(0, false)));
-    let mut writer =
-        Writer { shared: &sink.0, scribe, written: 0, missed: Missed::default(), retry: None, told: false };
-    let write = |writer: &mut Writer<'_>| {
-        for _ in 0..3 {
-            writer.entry(&Entry::Record(stage::Session::new(7, 1).record(What::Opened)));
-        }
-    };
-    write(&mut writer);
-    // there is more to be written
-    writer.tell();
-    assert_eq!(sink.counts().written, 3);
-    writer.flush();
-    let counts = sink.counts();
-    assert_eq!((counts.written, counts.missed), (3, 3), "a counter that falls counts anew");
-    writer.retry = None;
-    write(&mut writer);
-    write(&mut writer);
-    writer.flush();
-    let counts = sink.counts();
-    assert_eq!((counts.written, counts.missed), (6, 3));
 }
 
 #[test]
