@@ -35,32 +35,51 @@ pub enum Ending {
 pub struct Wire {
     stream: TcpStream,
     who: &'static str,
+    /// connect(2) has told of a reset already, and the socket does not tell again.
+    reset_early: bool,
 }
 
 impl Netns {
-    /// Connects from this namespace; fails the test if that does not work.
+    /// Connects from this namespace; fails the test if that does not work. A peer that accepts and resets at once can
+    /// be faster than the call: that is a connection too, one that was reset.
     pub fn connect(&self, to: SocketAddr) -> Wire {
-        self.try_connect(to).unwrap_or_else(|why| panic!("client: connect to {to}: {why}"))
+        self.connect_from(any(to), to)
     }
 
     /// Connects from this namespace, if it can.
     pub fn try_connect(&self, to: SocketAddr) -> io::Result<Wire> {
-        let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        self.try_connect_from(any, to)
+        self.try_connect_from(any(to), to)
     }
 
     /// Connects from one of its addresses.
     pub fn connect_from(&self, from: IpAddr, to: SocketAddr) -> Wire {
-        self.try_connect_from(from, to).unwrap_or_else(|why| panic!("client: connect from {from} to {to}: {why}"))
+        let connected = self.bound(from, to).and_then(|socket| {
+            let reset_early = match socket.connect_timeout(&to.into(), PATIENCE) {
+                // a SYN that is answered so would have been refused
+                Err(why) if why.kind() == ErrorKind::ConnectionReset => true,
+                other => other.map(|()| false)?,
+            };
+            Ok(Wire { reset_early, ..Wire::new(socket.into(), "client") })
+        });
+        connected.unwrap_or_else(|why| panic!("client: connect from {from} to {to}: {why}"))
     }
 
     /// The same, if it can.
     pub fn try_connect_from(&self, from: IpAddr, to: SocketAddr) -> io::Result<Wire> {
-        let socket = self.enter(|| Socket::new(Domain::for_address(to), Type::STREAM, None))?;
-        socket.bind(&SocketAddr::new(from, self.fresh_port()).into())?;
+        let socket = self.bound(from, to)?;
         socket.connect_timeout(&to.into(), PATIENCE)?;
         Ok(Wire::new(socket.into(), "client"))
     }
+
+    fn bound(&self, from: IpAddr, to: SocketAddr) -> io::Result<Socket> {
+        let socket = self.enter(|| Socket::new(Domain::for_address(to), Type::STREAM, None))?;
+        socket.bind(&SocketAddr::new(from, self.fresh_port()).into())?;
+        Ok(socket)
+    }
+}
+
+fn any(to: SocketAddr) -> IpAddr {
+    if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 impl Wire {
@@ -69,7 +88,7 @@ impl Wire {
             .set_nodelay(true)
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
             .expect("options of a new socket");
-        Self { stream, who }
+        Self { stream, who, reset_early: false }
     }
 
     /// Sends bytes.
@@ -228,7 +247,7 @@ impl Wire {
     /// The same connection in a second pair of hands, so that one can send while the other receives.
     pub fn another(&self) -> Self {
         let stream = self.stream.try_clone().expect("a descriptor is free");
-        Self { stream, who: self.who }
+        Self { stream, ..*self }
     }
 
     /// Its own address, which is how the log names a client.
@@ -248,6 +267,9 @@ impl Wire {
         // zero would mean to wait for ever
         let left = left.max(Duration::from_millis(1));
         self.stream.set_read_timeout(Some(left))?;
+        if self.reset_early {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
         loop {
             match self.stream.read(buffer) {
                 Err(why) if why.kind() == ErrorKind::Interrupted => {}
