@@ -1,6 +1,7 @@
 //! The only door to the kernel, to systemd and to the system's Kerberos: nobody else mentions nix, socket2, rlimit,
 //! sd_notify or libloading.
 
+pub mod account;
 pub mod datagram;
 pub mod disk;
 pub mod gss;

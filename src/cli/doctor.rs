@@ -25,11 +25,11 @@ use std::path::PathBuf;
 
 use super::wait_for;
 use crate::config::{Command, Config, Doctor, Mistake};
+use crate::sys::account::Account;
 use case::Case;
 use daemon::Listener;
 use finding::{Finding, Report};
 use loaded::Rule;
-use machine::Rights;
 use status::Status;
 
 pub use finding::CHECKS;
@@ -41,9 +41,9 @@ pub(super) fn run(config: &Config, how: &Doctor) -> Result<(String, bool), Strin
         let text = if how.json { Report::json(&[report]) } else { report.text(false) };
         return Ok((text, false));
     }
-    let rights = Rights::of("self").ok_or("doctor: read /proc/self/status: it is not there, or not as proc(5) says")?;
+    let asker = Account::of("self").ok_or("doctor: read /proc/self/status: it is not there, or not as proc(5) says")?;
     let (loaded, unseen) = loaded::ask();
-    let machine = Machine { rights, status: status::ask(), loaded, unseen };
+    let machine = Machine { asker, status: status::ask(), loaded, unseen };
     let files = if how.all { instances() } else { Vec::new() };
     let mut reports = Vec::new();
     for file in &files {
@@ -72,7 +72,7 @@ pub(super) fn instances() -> Vec<String> {
 
 /// What is the same for all instances.
 struct Machine {
-    rights: Rights,
+    asker: Account,
     status: Status,
     loaded: Vec<Rule>,
     unseen: Vec<String>,
@@ -94,7 +94,7 @@ impl Machine {
             config,
             how,
             name,
-            rights: self.rights,
+            asker: &self.asker,
             status: &self.status,
             lines: Case::lines(config, name, &self.status),
             loaded: &self.loaded,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::Secret;
+use crate::sys::account::Account;
 
 /// Why a file must not hold a secret: others than its owner and group may read or change it.
 pub(super) fn exposed(path: &Path) -> Option<String> {
@@ -20,18 +21,11 @@ pub(super) fn unread(path: &Path, error: &Error) -> String {
     if error.kind() != ErrorKind::PermissionDenied {
         return error.to_string();
     }
-    let user = user().map(|uid| format!(" {uid}")).unwrap_or_default();
+    let user = Account::of("self").map(|account| format!(" {}", account.uid)).unwrap_or_default();
     if fs::metadata(path).is_err() {
         return format!("user{user} may not enter its folder");
     }
     format!("user{user} may not read it: run chown root:GROUP on it, a group of that user's, and chmod 640")
-}
-
-/// The number of the user that counts for files (proc(5)).
-fn user() -> Option<String> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    line.split_whitespace().nth(3).map(str::to_owned)
 }
 
 /// Where a file with a secret is: a relative path among systemd's credentials first, then beside the configuration, at

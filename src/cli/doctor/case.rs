@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::daemon::Listener;
 use super::loaded::Rule;
-use super::machine::Rights;
 use super::status::{self, Line, Status};
 use crate::config::{Capture, Config, Doctor, Mode};
+use crate::sys::account::Account;
 
 /// Where units look for instances.
 pub(super) const FOLDER: &str = "/etc/handyproxy";
@@ -18,7 +18,7 @@ pub(super) struct Case<'a> {
     /// What its rules and its unit are called.
     pub(super) name: Option<&'a str>,
     /// Whose doctor this is.
-    pub(super) rights: Rights,
+    pub(super) asker: &'a Account,
     /// All that handyproxy-rules has up.
     pub(super) status: &'a Status,
     /// What of that is this instance's.

@@ -4,9 +4,10 @@ use std::fs;
 
 use super::case::Case;
 use super::finding::Finding;
-use super::machine::{self, Rights};
+use super::machine;
 use super::tool;
 use crate::config::Capture;
+use crate::sys::account::Account;
 use crate::sys::limits::{Budget, hard_descriptors, port_range};
 
 /// The name of our processes.
@@ -92,9 +93,10 @@ pub(super) fn check(case: &Case) -> Vec<Finding> {
         findings.push(judge_descriptors(descriptors, limit.is_some(), case));
     }
     findings.extend(ports(case));
-    let rights = pid.and_then(|pid| Rights::of(&pid.to_string()));
-    findings.extend(machine::number("/proc/sys/fs/pipe-user-pages-soft").map(|pages| judge_pipes(pages, rights)));
-    if let (Capture::Tproxy, Some(false)) = (case.config.capture, rights.map(Rights::may_mark)) {
+    let account = pid.and_then(|pid| Account::of(&pid.to_string()));
+    findings
+        .extend(machine::number("/proc/sys/fs/pipe-user-pages-soft").map(|pages| judge_pipes(pages, account.as_ref())));
+    if let (Capture::Tproxy, Some(false)) = (case.config.capture, account.as_ref().map(Account::may_mark)) {
         let seen = "the daemon lacks CAP_NET_ADMIN, without which it cannot take such connections";
         findings.push(Finding::fail(
             "tproxy",
@@ -193,8 +195,8 @@ fn judge_ports(there: usize, wanted: usize, fix: &str) -> Finding {
     Finding::ok("ports", seen)
 }
 
-fn judge_pipes(pages: u64, rights: Option<Rights>) -> Finding {
-    if pages == 0 || rights.is_some_and(Rights::has_free_pipes) {
+fn judge_pipes(pages: u64, account: Option<&Account>) -> Finding {
+    if pages == 0 || account.is_some_and(Account::has_free_pipes) {
         return Finding::ok("pipes", "no limit for the daemon's user");
     }
     let full = pages / PAGES;

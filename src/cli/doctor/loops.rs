@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::case::Case;
 use super::finding::Finding;
 use super::loaded::Spared;
-use super::machine::Rights;
+use crate::sys::account::Account;
 use crate::sys::origin;
 
 /// What decides it, where this machine's own connections are captured.
@@ -23,7 +23,7 @@ struct Facts {
 
 /// Looks at the rules; the upstreams are looked at by `of_address`.
 pub(super) fn check(case: &Case) -> Vec<Finding> {
-    if !case.rights.is_root() && case.config.rules.is_none() {
+    if !case.asker.sees_all() && case.config.rules.is_none() {
         return vec![Finding::note(
             "loop",
             "not seen: only root may look at the rules",
@@ -36,12 +36,12 @@ pub(super) fn check(case: &Case) -> Vec<Finding> {
     let name = case.lines.first().map(|line| line.get("name")).or(case.name).unwrap_or_default();
     let own: Vec<_> = case.loaded.iter().filter(|rule| rule.is_local_of(name)).collect();
     let rules = if own.is_empty() { case.loaded.iter().collect() } else { own };
-    let rights = case.listener.daemon().and_then(|pid| Rights::of(&pid.to_string()));
+    let account = case.listener.daemon().and_then(|pid| Account::of(&pid.to_string()));
     let facts = Facts {
         mark: case.config.mark,
         spared: (!rules.is_empty()).then(|| Spared::by(rules)),
         user: case.config.rules.as_ref().and_then(|rules| rules.values("uid").first().cloned()),
-        daemon: rights.map(|rights| (rights.uid, rights.may_mark())),
+        daemon: account.map(|account| (account.uid, account.may_mark())),
     };
     vec![judge(&facts, &case.set("mark", "0x68"), &case.rules_up())]
 }

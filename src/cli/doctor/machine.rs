@@ -1,13 +1,7 @@
-//! What the kernel tells in /proc, and who we are to it.
+//! What the kernel tells in /proc.
 
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
-
-/// Bits of CapEff (linux/capability.h).
-const NET_ADMIN: u32 = 12;
-const NET_RAW: u32 = 13;
-const SYS_ADMIN: u32 = 21;
-const SYS_RESOURCE: u32 = 24;
 
 /// A file of /proc as text.
 pub(super) fn text(path: &str) -> Option<String> {
@@ -22,46 +16,6 @@ pub(super) fn number(path: &str) -> Option<u64> {
 /// Whether a switch of /proc/sys is on.
 pub(super) fn is_on(path: &str) -> bool {
     number(path).is_some_and(|value| value > 0)
-}
-
-/// Whose a process is, and what it may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rights {
-    pub(super) uid: u32,
-    capabilities: u64,
-}
-
-impl Rights {
-    /// Those of a process, by its number or `self`.
-    pub(super) fn of(process: &str) -> Option<Rights> {
-        Rights::parse(&text(&format!("/proc/{process}/status"))?)
-    }
-
-    fn parse(status: &str) -> Option<Rights> {
-        let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
-        // the second number is the effective one
-        let uid = value("Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
-        Some(Rights { uid, capabilities: u64::from_str_radix(value("CapEff:")?.trim(), 16).ok()? })
-    }
-
-    fn may(self, bit: u32) -> bool {
-        self.capabilities & (1 << bit) != 0
-    }
-
-    /// Whether it may mark its sockets, and take connections that are not for this machine.
-    pub(super) fn may_mark(self) -> bool {
-        self.may(NET_ADMIN) || self.may(NET_RAW)
-    }
-
-    /// Whether the soft limits of pipes are nothing to it.
-    pub(super) fn has_free_pipes(self) -> bool {
-        self.may(SYS_ADMIN) || self.may(SYS_RESOURCE)
-    }
-
-    /// Whether it sees everything.
-    pub(super) fn is_root(self) -> bool {
-        self.uid == 0 && self.may(NET_ADMIN)
-    }
 }
 
 /// An IPv6 address of an interface, link-local ones left out.
@@ -113,18 +67,6 @@ pub(super) fn own(ip: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rights_are_those_in_force() {
-        let status = "Name:\tx\nUid:\t0\t998\t0\t0\nCapPrm:\tffffffffff\nCapEff:\t0000000000003000\n";
-        let rights = Rights::parse(status).expect("proc(5)");
-        assert_eq!(rights.uid, 998);
-        assert!(rights.may_mark() && !rights.has_free_pipes() && !rights.is_root());
-        let root = Rights::parse("Uid: 0 0 0 0\nCapEff: 000001ffffffffff\n").expect("proc(5)");
-        assert!(root.is_root() && root.has_free_pipes());
-        assert_eq!(Rights::parse("Uid:\t0\n"), None);
-        assert!(Rights::of("self").is_some());
-    }
 
     #[test]
     fn addresses_of_one_link_do_not_count() {

@@ -2,10 +2,10 @@
 //!
 //! Nothing is opened, for that alone would end the wait of a FIFO's reader; modes, mounts and the room on the disk tell.
 
-mod account;
 mod fifo;
 mod reading;
 mod walk;
+mod writer;
 
 use std::fs::Metadata;
 use std::os::unix::fs::FileTypeExt as _;
@@ -15,10 +15,11 @@ use super::case::Case;
 use super::finding::Finding;
 use super::tool;
 use crate::config::{AccessLog, TapForm, TapSettings};
+use crate::sys::account::{Account, SEARCH, WRITE};
 use crate::sys::disk::Disk;
 use crate::sys::journal;
-use account::{SEARCH, WRITE, Writer};
 use walk::Found;
+use writer::Writer;
 
 pub(super) use reading::check as unreadable;
 
@@ -244,7 +245,7 @@ impl Place {
 
     /// Whoever writes may not do that with this file or folder.
     fn barred(&self, at: &Path, what: &str, writer: &Writer) -> Finding {
-        let name = writer.account().map(account::Account::name).unwrap_or_default();
+        let name = writer.account().map(writer::name).unwrap_or_default();
         let seen = format!("{}: {name} may not {what} {}", self.what, at.display());
         if matches!(writer, Writer::Asker(_)) {
             let fix = format!("start the daemon, or run handyproxy doctor as its user; else {}", self.elsewhere);
@@ -253,7 +254,7 @@ impl Place {
         if has_list(&walk::seen(at, writer.root())) {
             return Finding::note(self.check, format!("{seen} by its mode; it has a list of rights too"), "");
         }
-        let group = writer.account().map(account::Account::group).unwrap_or_default();
+        let group = writer.account().map(writer::group).unwrap_or_default();
         if let Some(fix) = self.given_back(&format!("{name}:{group}"), at, writer.root()) {
             return Finding::fail(self.check, seen, fix);
         }
@@ -293,7 +294,7 @@ impl Place {
     }
 
     fn has_reserve(&self, writer: &Writer) -> bool {
-        writer.account().is_some_and(account::Account::has_reserve)
+        writer.account().is_some_and(Account::has_reserve)
     }
 
     fn fails(&self, why: &str, fix: String) -> Finding {
@@ -304,7 +305,7 @@ impl Place {
         let seen = format!("{}: {how}", self.what);
         match writer {
             Writer::Asker(account) => {
-                let seen = format!("{seen}, by {}, who asks: not seen at a running daemon", account.name());
+                let seen = format!("{seen}, by {}, who asks: not seen at a running daemon", writer::name(account));
                 Finding::note(self.check, seen, "")
             }
             _ => Finding::ok(self.check, seen),

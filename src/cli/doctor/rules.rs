@@ -37,7 +37,7 @@ fn present(case: &Case) -> Vec<Finding> {
             format!("made by hand, {} in all, such as {} {}: {}", by_hand.len(), rule.tool, rule.chain, rule.text);
         return vec![Finding::ok("rules", seen)];
     }
-    if !case.rights.is_root() {
+    if !case.asker.sees_all() {
         return vec![Finding::warn(
             "rules",
             "not seen: only root may look at the rules",

@@ -11,6 +11,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use super::super::rules;
+use crate::sys::account::Account;
 use crate::sys::interfaces;
 
 /// How long this machine may take to connect to itself.
@@ -27,9 +28,7 @@ const PORTS: u16 = 100;
 
 /// Whether root runs us.
 pub(super) fn is_root() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    // proc(5): real, effective, saved, file system
-    status.lines().find_map(|line| line.strip_prefix("Uid:")).and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+    Account::of("self").is_some_and(|account| account.uid == 0)
 }
 
 /// Whether systemd runs this machine (sd_booted(3)).

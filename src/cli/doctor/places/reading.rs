@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::super::case::{self, Case};
 use super::super::finding::Finding;
-use super::account::{READ, Writer};
 use super::walk::{self, Found};
+use super::writer::{self, Writer};
+use crate::sys::account::READ;
 
 /// What is read, and by which name.
 struct File<'a> {
@@ -18,7 +19,7 @@ struct File<'a> {
 pub(in super::super) fn check(case: &Case) -> Vec<Finding> {
     let writer = Writer::of(case);
     let name = match &writer {
-        Writer::Running(account, _) | Writer::Unit(account, _) => account.name(),
+        Writer::Running(account, _) | Writer::Unit(account, _) => writer::name(account),
         Writer::Asker(_) | Writer::Unknown => return Vec::new(),
     };
     let own = case.config.file.iter().map(|file| File { what: "the file".to_owned(), path: Path::new(file) });
@@ -41,7 +42,7 @@ impl File<'_> {
                 if super::has_list(&walk::seen(&at, writer.root())) {
                     return None;
                 }
-                let (at, group) = (at.display(), account.group());
+                let (at, group) = (at.display(), writer::group(account));
                 let seen = format!("{}: {name} may not read {at}, so neither start nor reload works", self.what);
                 Some(Finding::fail("settings", seen, format!("chown root:{group} {at} && chmod 640 {at}")))
             }

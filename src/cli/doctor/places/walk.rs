@@ -5,7 +5,8 @@ use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use super::account::{Account, SEARCH, Writer};
+use super::writer::Writer;
+use crate::sys::account::{Account, SEARCH};
 
 /// As many links as the kernel follows (man 7 path_resolution).
 const LINKS: usize = 40;

@@ -2,32 +2,13 @@
 //! those of whoever asks.
 
 use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::super::case::Case;
 use super::super::daemon::Listener;
 use super::super::{machine, tool};
 use super::walk;
-
-/// Bits of CapEff (linux/capability.h).
-const DAC_OVERRIDE: u32 = 1;
-const DAC_READ_SEARCH: u32 = 2;
-const SYS_RESOURCE: u32 = 24;
-
-/// What somebody wants of a file or folder: bits of a mode.
-pub(super) const READ: u32 = 0o4;
-pub(super) const WRITE: u32 = 0o2;
-pub(super) const SEARCH: u32 = 0o1;
-
-/// Somebody who writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Account {
-    uid: u32,
-    gid: u32,
-    groups: Vec<u32>,
-    capabilities: u64,
-}
+use crate::sys::account::Account;
 
 /// As whom, and how that is known.
 #[derive(Clone, Debug)]
@@ -55,70 +36,29 @@ pub(super) struct Unit {
     credentials: Vec<String>,
 }
 
-impl Account {
-    /// That of a process, by its number or `self`.
-    fn of(process: &str) -> Option<Account> {
-        Account::parse(&machine::text(&format!("/proc/{process}/status"))?)
-    }
+/// The account of a user.
+fn named(name: &str) -> Option<Account> {
+    let numbers = |flag: &str| {
+        let told = tool::run("id", &[flag, "--", name]).said()?;
+        told.split_whitespace().map(|id| id.parse().ok()).collect::<Option<Vec<u32>>>()
+    };
+    let (uid, gid) = (*numbers("-u")?.first()?, *numbers("-g")?.first()?);
+    Some(Account::new(uid, gid, numbers("-G")?))
+}
 
-    fn parse(status: &str) -> Option<Account> {
-        let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
-        // the last number is the one that counts for files
-        let last = |key: &str| -> Option<u32> { value(key)?.split_whitespace().nth(3)?.parse().ok() };
-        let mut groups: Vec<u32> = value("Groups:")?.split_whitespace().filter_map(|id| id.parse().ok()).collect();
-        let gid = last("Gid:")?;
-        groups.push(gid);
-        let capabilities = u64::from_str_radix(value("CapEff:")?.trim(), 16).ok()?;
-        Some(Account { uid: last("Uid:")?, gid, groups, capabilities })
-    }
+/// The name of an account, or its number where it has none.
+pub(super) fn name(account: &Account) -> String {
+    let uid = account.uid.to_string();
+    let told = tool::run("id", &["-un", "--", &uid]).said();
+    told.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or(uid)
+}
 
-    /// That of a user, who has no capability unless it is root.
-    fn named(name: &str) -> Option<Account> {
-        let numbers = |flag: &str| {
-            let told = tool::run("id", &[flag, "--", name]).said()?;
-            told.split_whitespace().map(|id| id.parse().ok()).collect::<Option<Vec<u32>>>()
-        };
-        let (uid, gid) = (*numbers("-u")?.first()?, *numbers("-g")?.first()?);
-        Some(Account { uid, gid, groups: numbers("-G")?, capabilities: if uid == 0 { u64::MAX } else { 0 } })
-    }
-
-    fn has(&self, bit: u32) -> bool {
-        self.capabilities & (1 << bit) != 0
-    }
-
-    /// Whether the mode of a file lets him.
-    pub(super) fn may(&self, wanted: u32, file: &Metadata) -> bool {
-        let only_looks = wanted == READ || (wanted == SEARCH && file.is_dir());
-        if self.has(DAC_OVERRIDE) || (self.has(DAC_READ_SEARCH) && only_looks) {
-            return true;
-        }
-        let shift = match file {
-            file if file.uid() == self.uid => 6,
-            file if self.groups.contains(&file.gid()) => 3,
-            _ => 0,
-        };
-        file.mode() >> shift & wanted == wanted
-    }
-
-    /// Whether what is kept back on a disk is for him.
-    pub(super) fn has_reserve(&self) -> bool {
-        self.has(SYS_RESOURCE)
-    }
-
-    /// His name, or his number where he has none.
-    pub(super) fn name(&self) -> String {
-        let uid = self.uid.to_string();
-        let told = tool::run("id", &["-un", "--", &uid]).said();
-        told.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or(uid)
-    }
-
-    /// The name of the group that its files get, or the number.
-    pub(super) fn group(&self) -> String {
-        let gid = self.gid.to_string();
-        let told = tool::run("getent", &["group", &gid]).said();
-        let name = told.and_then(|line| line.split(':').next().map(str::to_owned));
-        name.filter(|name| !name.is_empty()).unwrap_or(gid)
-    }
+/// The name of the group that its files get, or the number.
+pub(super) fn group(account: &Account) -> String {
+    let gid = account.gid.to_string();
+    let told = tool::run("getent", &["group", &gid]).said();
+    let name = told.and_then(|line| line.split(':').next().map(str::to_owned));
+    name.filter(|name| !name.is_empty()).unwrap_or(gid)
 }
 
 impl Writer {
@@ -201,7 +141,7 @@ fn value<'a>(shown: &'a str, key: &str) -> &'a str {
 
 fn user(shown: &str) -> Option<Account> {
     let name = value(shown, "User");
-    Account::named(if name.is_empty() { "root" } else { name })
+    named(if name.is_empty() { "root" } else { name })
 }
 
 impl Unit {
@@ -256,20 +196,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_may_what_modes_allow() {
-        let status = "Name:\tx\nUid:\t0\t998\t0\t997\nGid:\t1\t2\t3\t996\nGroups:\t4 5 \nCapEff:\t0000000000000000\n";
-        let account = Account::parse(status).expect("proc(5)");
-        assert_eq!(account, Account { uid: 997, gid: 996, groups: vec![4, 5, 996], capabilities: 0 });
-        // of root's, and nobody else may write it
-        let etc = fs::metadata("/etc").expect("a folder");
-        assert!(account.may(SEARCH, &etc) && !account.may(WRITE, &etc));
-        let tmp = fs::metadata("/tmp").expect("a folder");
-        assert!(account.may(WRITE | SEARCH, &tmp));
-        assert!(Account { capabilities: 1 << DAC_OVERRIDE, ..account.clone() }.may(WRITE, &etc));
-        assert!(!Account { capabilities: 1 << DAC_READ_SEARCH, ..account }.may(WRITE, &etc));
-        assert!(Account::of("self").is_some());
-        assert_eq!(Account::named("root").map(|root| root.uid), Some(0));
-        assert_eq!(Account::named("no-such-user-here"), None);
+    fn users_are_known_by_name() {
+        assert_eq!(
+            named("root").map(|root| (root.uid, name(&root), group(&root))),
+            Some((0, "root".into(), "root".into()))
+        );
+        assert_eq!(named("no-such-user-here"), None);
     }
 
     #[test]
