@@ -9,6 +9,7 @@ mod explain;
 mod reload;
 mod rules;
 mod setup;
+mod tool;
 mod top;
 
 use std::io::Write;

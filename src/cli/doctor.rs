@@ -17,7 +17,6 @@ mod places;
 mod policy;
 mod rules;
 mod status;
-mod tool;
 mod upstream;
 
 use std::fs;

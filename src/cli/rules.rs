@@ -8,7 +8,7 @@ use crate::config::{Config, RulesAction, rules_words};
 
 pub(super) const TOOL: &str = "handyproxy-rules";
 /// Where the tool may be, beside PATH: service managers leave these out.
-pub(super) const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 /// Most letters of an instance's name, which stands in the name of a chain.
 pub(super) const MAX_NAME: usize = 14;
 

@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use super::super::tool;
 use super::case::Case;
 use super::finding::Finding;
 use super::machine;
-use super::tool;
 use crate::config::Capture;
 use crate::sys::account::Account;
 use crate::sys::limits::{Budget, hard_descriptors, port_range};

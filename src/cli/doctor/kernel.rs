@@ -1,10 +1,10 @@
 //! What the kernel must be told: forwarding, the table of connections, and what TPROXY and DNAT need.
 
+use super::super::tool;
 use super::case::Case;
 use super::finding::Finding;
 use super::machine;
 use super::status::Line;
-use super::tool;
 use crate::config::Capture;
 
 /// The mark and the table of the policy routing of TPROXY.

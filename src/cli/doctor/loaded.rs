@@ -1,6 +1,6 @@
 //! Rules as the kernel has them, whoever made them: only what a doctor looks for in them.
 
-use super::tool::{self, Ran};
+use super::super::tool::{self, Ran};
 
 /// Every tool that prints rules. nft shows those of iptables-nft too.
 const TOOLS: [(&str, &[&str]); 5] = [

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
+use super::super::tool;
 use super::case::Case;
 use super::finding::Finding;
 use super::machine;
 use super::status::Line;
-use super::tool;
 use crate::addr::Host;
 use crate::config::{DnsSettings, Proxy, UpstreamHost};
 use crate::upstream::Upstream;

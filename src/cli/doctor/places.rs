@@ -11,9 +11,9 @@ use std::fs::Metadata;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use super::super::tool;
 use super::case::Case;
 use super::finding::Finding;
-use super::tool;
 use crate::config::{AccessLog, TapForm, TapSettings};
 use crate::sys::account::{Account, SEARCH, WRITE};
 use crate::sys::disk::Disk;

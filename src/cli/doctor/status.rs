@@ -1,6 +1,6 @@
 //! What `handyproxy-rules status --porcelain` says: one line of `key=value` for each instance and family.
 
-use super::tool::{self, Ran};
+use super::super::tool::{self, Ran};
 use crate::config::{Capture, Config};
 
 const TOOL: &str = "handyproxy-rules";

@@ -6,10 +6,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::super::tool;
 use super::case::Case;
 use super::finding::Finding;
 use super::policy::{Terms, Verdict};
-use super::{clock, loops, names, tool};
+use super::{clock, loops, names};
 use crate::addr::{Host, Target};
 use crate::config::{Credentials, PlainHttp, Proxy, Speaks, UpstreamSettings};
 use crate::sys::socket;

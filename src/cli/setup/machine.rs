@@ -1,16 +1,14 @@
 //! What this machine is like: who runs us, which tools, interfaces and ports there are; and how its tools are run.
 
 use std::fs;
-use std::io::Read as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::channel;
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use super::super::rules;
+use super::super::tool::{self, Ran};
 use crate::sys::account::Account;
 use crate::sys::interfaces;
 
@@ -106,25 +104,18 @@ pub(super) fn is_served(port: u16) -> bool {
     served(Ipv4Addr::LOCALHOST.into()) || served(Ipv6Addr::LOCALHOST.into())
 }
 
-/// A command of this machine, which a Ctrl-C at the terminal does not reach.
-pub(super) fn command(program: &str, words: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.env("PATH", rules::path()).args(words).stdin(Stdio::null()).process_group(0);
-    command
-}
-
 /// Runs a command; what it says is shown, and is not waited for longer than it runs.
 ///
 /// # Errors
 /// It cannot be run, fails, or takes too long.
 pub(super) fn run(program: &str, words: &[&str]) -> Result<(), String> {
-    let told = command(program, words).spawn().map_err(|error| error.to_string());
+    let told = tool::command(program, words).spawn().map_err(|error| error.to_string());
     let is_stopping = || words.last().is_some_and(|unit| is_stopping(unit));
     let status = told.and_then(|mut child| ended(&mut child, patience(program, words), is_stopping));
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{}: {status}", line(program, words))),
-        Err(why) => Err(format!("{}: {why}", line(program, words))),
+        Ok(status) => Err(format!("{}: {status}", tool::line(program, words))),
+        Err(why) => Err(format!("{}: {why}", tool::line(program, words))),
     }
 }
 
@@ -133,19 +124,11 @@ pub(super) fn run(program: &str, words: &[&str]) -> Result<(), String> {
 /// # Errors
 /// It takes too long.
 pub(super) fn asked(program: &str, words: &[&str]) -> Result<String, String> {
-    let spawned = command(program, words).stderr(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let Ok(mut child) = spawned else { return Ok(String::new()) };
-    let (telling, told) = channel();
-    let mut pipe = child.stdout.take();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.as_mut().map(|pipe| pipe.read_to_end(&mut bytes));
-        telling.send(bytes)
-    });
-    ended(&mut child, patience(program, words), || false).map_err(|why| format!("{}: {why}", line(program, words)))?;
-    // what it has left behind may hold the pipe
-    let bytes = told.recv_timeout(AT_ONCE).unwrap_or_default();
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    match tool::run_within(ANSWER, program, words) {
+        Ran::Ended { stdout, .. } => Ok(stdout),
+        Ran::Missing => Ok(String::new()),
+        Ran::Failed(why) => Err(why),
+    }
 }
 
 /// What a command prints; nothing where it takes too long, which is told.
@@ -156,17 +139,11 @@ pub(super) fn printed(program: &str, words: &[&str]) -> String {
     })
 }
 
-/// A command as somebody would type it.
-fn line(program: &str, words: &[&str]) -> String {
-    let name = Path::new(program).file_name().map_or(program.into(), |name| name.to_string_lossy());
-    format!("{name} {}", words.join(" "))
-}
-
 /// How long a command may take; what changes rules must not be cut off half-way.
 fn patience(program: &str, words: &[&str]) -> Option<Duration> {
     match (program, words.first()) {
         ("systemctl", Some(&("start" | "stop" | "restart"))) => Some(JOB),
-        ("systemctl" | "journalctl", _) => Some(ANSWER),
+        ("systemctl", _) => Some(ANSWER),
         _ => None,
     }
 }
@@ -217,7 +194,7 @@ mod tests {
         assert_eq!(patience("systemctl", &["restart", "handyproxy@gateway.service"]), Some(JOB));
         assert_eq!(patience("systemctl", &["mask", "--runtime", "x.service"]), Some(ANSWER));
         assert_eq!(patience("handyproxy-rules", &["down"]), None);
-        let mut child = command("sleep", &["1000"]).spawn().expect("sleep");
+        let mut child = tool::command("sleep", &["1000"]).spawn().expect("sleep");
         let asked_for = std::cell::Cell::new(0);
         let go_on = || asked_for.replace(asked_for.get() + 1) < 2;
         let why = ended(&mut child, Some(Duration::from_millis(50)), go_on).expect_err("it sleeps");

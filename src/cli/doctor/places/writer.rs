@@ -4,9 +4,10 @@
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
+use super::super::super::tool;
 use super::super::case::Case;
 use super::super::daemon::Listener;
-use super::super::{machine, tool};
+use super::super::machine;
 use super::walk;
 use crate::sys::account::Account;
 
