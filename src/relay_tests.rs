@@ -304,5 +304,5 @@ async fn an_idle_tunnel_is_small() {
     assert!(std::mem::size_of_val(&relay) <= 256, "{}", std::mem::size_of_val(&relay));
     let mut flow = flow();
     let running = relay.run(NO_LIMITS, &mut flow);
-    assert!(std::mem::size_of_val(&running) <= 640, "{}", std::mem::size_of_val(&running));
+    assert!(std::mem::size_of_val(&running) <= 64, "{}", std::mem::size_of_val(&running));
 }

@@ -360,7 +360,7 @@ async fn an_idle_tunnel_is_small() {
         let mut bytes = vec![0; 9_000];
         {
             let running = relay.run(NO_LIMITS, &mut flow);
-            assert!(size_of_val(&running) <= 640, "{}", size_of_val(&running));
+            assert!(size_of_val(&running) <= 64, "{}", size_of_val(&running));
             let talk = async {
                 upstream.read_exact(&mut bytes).await.expect("open");
                 upstream.write_all(&bytes).await.expect("open");

@@ -178,6 +178,16 @@ fn small(folder: &Folder, form: &str) -> (Scene, PathBuf) {
     (scene, inside)
 }
 
+/// The same with a filler in it, and a tunnel for which there was no room left.
+fn full(folder: &Folder) -> (Scene, PathBuf, Wire, Wire) {
+    let (scene, dumps) = small(folder, "dump");
+    fs::write(dumps.join("filler"), vec![b'x'; 128 << 10]).expect("room for it");
+    let (mut client, mut up) = scene.tunnel();
+    carry(&mut client, &mut up, MB);
+    scene.gateway.log.wait_for("what comes is not recorded");
+    (scene, dumps, client, up)
+}
+
 #[test]
 fn a_full_disk_costs_the_dump_and_not_the_session() {
     let folder = Folder::new();
@@ -200,11 +210,7 @@ fn a_full_disk_costs_the_dump_and_not_the_session() {
 #[test]
 fn a_session_that_ends_while_the_disk_is_full_has_its_end_when_there_is_room() {
     let folder = Folder::new();
-    let (scene, dumps) = small(&folder, "dump");
-    fs::write(dumps.join("filler"), vec![b'x'; 128 << 10]).expect("room for it");
-    let (mut client, mut up) = scene.tunnel();
-    carry(&mut client, &mut up, MB);
-    scene.gateway.log.wait_for("what comes is not recorded");
+    let (scene, dumps, mut client, mut up) = full(&folder);
     client.fin();
     up.expect_end(Ending::Fin);
     up.fin();
@@ -225,11 +231,7 @@ fn a_session_that_ends_while_the_disk_is_full_has_its_end_when_there_is_room() {
 #[test]
 fn what_a_full_disk_cost_is_noted_when_there_is_room_again() {
     let folder = Folder::new();
-    let (scene, dumps) = small(&folder, "dump");
-    fs::write(dumps.join("filler"), vec![b'x'; 128 << 10]).expect("room for it");
-    let (mut client, mut up) = scene.tunnel();
-    carry(&mut client, &mut up, MB);
-    scene.gateway.log.wait_for("what comes is not recorded");
+    let (scene, dumps, mut client, mut up) = full(&folder);
     fs::remove_file(dumps.join("filler")).expect("our own file");
     // it is tried again every two seconds, when there is something to write
     eventually(|| {

@@ -22,9 +22,11 @@ pub(super) fn has_reader(fifo: &Metadata) -> Option<bool> {
             continue;
         };
         for fd in open.flatten() {
-            let is_it = fs::metadata(fd.path()).is_ok_and(|it| (it.dev(), it.ino()) == (fifo.dev(), fifo.ino()));
             let info = entry.path().join("fdinfo").join(fd.file_name());
-            if is_it && info.to_str().and_then(machine::text).is_some_and(|info| reads(&info)) {
+            // first what asks no file system: that of a server which is gone would not answer
+            let may_be = info.to_str().and_then(machine::text).is_some_and(|info| reads(&info, fifo.ino()));
+            let is_it = |it: Metadata| (it.dev(), it.ino()) == (fifo.dev(), fifo.ino());
+            if may_be && fs::metadata(fd.path()).is_ok_and(is_it) {
                 return Some(true);
             }
         }
@@ -32,10 +34,11 @@ pub(super) fn has_reader(fifo: &Metadata) -> Option<bool> {
     is_seen.then_some(false)
 }
 
-fn reads(info: &str) -> bool {
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
-    flags.is_some_and(|flags| flags & HOW != WRITES)
+/// Whether a descriptor is for reading, and may be of this inode: Linux before 5.14 does not tell which one it is of.
+fn reads(info: &str, inode: u64) -> bool {
+    let value = |key: &str| info.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    let flags = value("flags:").and_then(|flags| u32::from_str_radix(flags, 8).ok());
+    flags.is_some_and(|flags| flags & HOW != WRITES) && value("ino:").is_none_or(|ino| ino.parse() == Ok(inode))
 }
 
 #[cfg(test)]
@@ -45,7 +48,10 @@ mod tests {
     #[test]
     fn those_who_only_write_do_not_read() {
         for (flags, wanted) in [("0100000", true), ("0102001", false), ("0100002", true), ("x", false)] {
-            assert_eq!(reads(&format!("pos:\t0\nflags:\t{flags}\nmnt_id:\t9\n")), wanted, "{flags}");
+            let info = format!("pos:\t0\nflags:\t{flags}\nmnt_id:\t9\n");
+            assert_eq!(reads(&info, 7), wanted, "{flags}");
+            assert_eq!(reads(&format!("{info}ino:\t7\n"), 7), wanted, "{flags}");
+            assert!(!reads(&format!("{info}ino:\t77\n"), 7), "{flags}");
         }
     }
 }
