@@ -81,11 +81,12 @@ fn unix(path: &Path) -> Result<Listener, String> {
             Err(error) => return Err(format!("is there, and whether it is in use cannot be told: {error}")),
         }
     }
-    let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
+    let listener = listener::unix(path, MODE).and_then(UnixListener::from_std).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
         _ => error.to_string(),
     })?;
     let prepare = || {
+        // what the umask has taken away
         fs::set_permissions(path, Permissions::from_mode(MODE))?;
         fs::symlink_metadata(path)
     };

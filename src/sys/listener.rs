@@ -3,9 +3,11 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -13,6 +15,8 @@ use super::socket::tune;
 
 /// Connections that wait for accept; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+/// The same at a unix socket, where few come.
+const UNIX_BACKLOG: i32 = 64;
 
 /// What a listening socket is like; accepted ones inherit it (man 7 tcp).
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +85,19 @@ fn ready(socket: Socket, options: Options) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Listens at a unix socket, whose file has no right for a moment that `mode` does not give: the kernel makes it with
+/// that of the socket, less the umask.
+///
+/// # Errors
+/// The file is there already (EADDRINUSE), its folder is not (ENOENT), or its name is too long.
+pub fn unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    fchmod(&socket, Mode::from_bits_truncate(mode))?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(UNIX_BACKLOG)?;
+    Ok(UnixListener::from(OwnedFd::from(socket)))
+}
+
 /// Whether somebody listens at a unix socket; one whose clients fill the queue does, and is not waited for.
 ///
 /// # Errors
@@ -125,6 +142,21 @@ mod tests {
         let refused = is_served(&path).map_err(|error| error.kind());
         assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused));
         std::fs::remove_file(&path).expect("our own");
+    }
+
+    #[test]
+    fn a_unix_socket_has_no_more_rights_than_it_is_given() {
+        use std::os::unix::fs::MetadataExt as _;
+        let path = std::env::temp_dir().join(format!("handyproxy-mode-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = unix(&path, 0o600).expect("a name that is free");
+        // whatever the umask is
+        assert_eq!(std::fs::metadata(&path).expect("it is there").mode() & 0o177, 0);
+        assert!(is_served(&path).is_ok());
+        assert_eq!(unix(&path, 0o600).expect_err("it is there").kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        std::fs::remove_file(&path).expect("our own");
+        assert_eq!(unix(&path.join("x"), 0o600).expect_err("no folder").kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]

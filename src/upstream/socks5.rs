@@ -85,7 +85,8 @@ impl Dialogue<'_> {
                 }
                 Parsed::Bad => {
                     let shown = text::shown(&self.bytes);
-                    return Err(failed(End::BadReply, format_args!("{addr}: no SOCKS5 reply, but \"{shown}\"")));
+                    let hint = if self.bytes.starts_with(b"H") { "; an HTTP proxy is http://" } else { "" };
+                    return Err(failed(End::BadReply, format_args!("{addr}: no SOCKS5 reply, but \"{shown}\"{hint}")));
                 }
                 Parsed::More => {}
             }
@@ -166,7 +167,12 @@ mod tests {
             (&[NOBODY, (REQUEST, b"\x05\x02\x00\x01")], None, End::Refused, "answered 2, not allowed by its rules"),
             (&[NOBODY, (REQUEST, b"\x05\x05")], None, End::Refused, "answered 5, connection refused"),
             (&[(NOBODY.0, b"\x05\x02")], None, End::BadReply, "was not offered"),
-            (&[(NOBODY.0, b"HTTP/1.1 400 Bad\r\n")], None, End::BadReply, "no SOCKS5 reply, but \"HTTP/1.1 400 Bad"),
+            (
+                &[(NOBODY.0, b"HTTP/1.1 400 Bad\r\n")],
+                None,
+                End::BadReply,
+                "no SOCKS5 reply, but \"HTTP/1.1 400 Bad\\r\\n\"; an HTTP proxy is http://",
+            ),
         ];
         for (script, login, end, words) in cases {
             let failure = with_proxy(script, login, 100).await.expect_err(words);

@@ -155,12 +155,14 @@ fn a_foreign_chain_of_our_name_is_refused() {
         for (tool, table) in
             [("iptables", "nat"), ("ip6tables", "nat"), ("iptables", "mangle"), ("ip6tables", "filter")]
         {
-            for content in ["", "-j ACCEPT", "-m comment --comment mine"] {
+            for rule in [
+                "HANDYPROXY_GW_gw -j ACCEPT",
+                "HANDYPROXY_GW_gw -m comment --comment mine",
+                "OUTPUT -j HANDYPROXY_GW_gw",
+            ] {
                 let net = Net::new(variant);
                 net.sh(&format!("{tool} -w -t {table} -N HANDYPROXY_GW_gw"));
-                if !content.is_empty() {
-                    net.sh(&format!("{tool} -w -t {table} -A HANDYPROXY_GW_gw {content}"));
-                }
+                net.sh(&format!("{tool} -w -t {table} -A {rule}"));
                 let before = net.what_counts();
                 for command in
                     ["gateway up", "gateway up --backend nft", "gateway up --confirm 9s", "gateway down", "down"]
@@ -491,6 +493,29 @@ fn status_counts_what_was_caught() {
         assert_eq!(gateway.rules("local status").ok().stdout.lines().count(), 2);
         gateway.rules("status --name other").exits(3);
         assert_eq!(gateway.rules("status --name other").stdout, "nothing is up under the name other\n");
+    }
+}
+
+/// As after `iptables -t nat -F`: what is left of us holds nothing that could be somebody's.
+#[test]
+fn rules_that_were_flushed_come_up_and_go_down() {
+    for (variant, options) in
+        [("nft", "--quic leave"), ("legacy", "--quic leave"), ("nft", ""), ("legacy", "--capture tproxy")]
+    {
+        let net = Net::new(variant);
+        let flush = "for t in nat mangle; do iptables -w -t $t -F; ip6tables -w -t $t -F; done";
+        // to look into a table makes it
+        net.sh(flush);
+        let before = net.saved_with_tables();
+        let up = format!("gateway up --backend iptables {options}");
+        net.rules(&up).ok();
+        let whole = net.saved();
+        net.sh(flush);
+        net.rules(&up).ok();
+        assert_eq!(net.saved(), whole, "{variant} {options}");
+        net.sh(flush);
+        net.rules("gateway down").ok();
+        assert_eq!(net.saved_with_tables(), before, "{variant} {options}");
     }
 }
 

@@ -68,19 +68,18 @@ impl Terms<'_> {
     pub(super) fn port_443(&self, asked: &str, verdict: &Verdict) -> Finding {
         let seen = |what: &str| format!("{}: CONNECT {asked}: {what}", self.proxy);
         let other = "handyproxy doctor -target HOST, with a host that this proxy reaches";
+        let kind = format!("is it a proxy, and of this kind? http://, https:// or socks5://{}", self.place);
         match verdict {
             Verdict::Open => Finding::ok("connect-443", seen("opened")),
             Verdict::Forbidden(why) => {
                 let fix = format!("have the proxy allow CONNECT to port 443; or ask for another host: {other}");
                 Finding::fail("connect-443", seen(why), fix)
             }
-            Verdict::Unresolved(why) | Verdict::Failed(why) | Verdict::Silent(why) => {
+            Verdict::Unresolved(why) | Verdict::Failed(why) => {
                 Finding::warn("connect-443", seen(&format!("not forbidden, and did not get through: {why}")), other)
             }
-            Verdict::Broken(why) | Verdict::Login(why) => {
-                let fix = format!("is it a proxy, and of this kind? http://, https:// or socks5://{}", self.place);
-                Finding::fail("connect-443", seen(why), fix)
-            }
+            Verdict::Silent(why) => Finding::warn("connect-443", seen(why), format!("{kind}; if it is, {other}")),
+            Verdict::Broken(why) | Verdict::Login(why) => Finding::fail("connect-443", seen(why), kind),
         }
     }
 
@@ -100,7 +99,8 @@ impl Terms<'_> {
                 let fix = format!("plain-http = \"auto\"{}{sniff}", self.place);
                 Finding::warn("connect-80", seen(&format!("{why}: HTTP without TLS does not work")), fix)
             }
-            Verdict::Unresolved(why) | Verdict::Failed(why) | Verdict::Silent(why) => {
+            Verdict::Silent(why) => Finding::note("connect-80", seen(why), ""),
+            Verdict::Unresolved(why) | Verdict::Failed(why) => {
                 Finding::note("connect-80", seen(&format!("not forbidden, and did not get through: {why}")), "")
             }
             Verdict::Broken(why) | Verdict::Login(why) => {
@@ -143,6 +143,9 @@ impl Terms<'_> {
         let Some(offered) = offered else {
             return match (wrong, self.auth.is_empty()) {
                 (Some(why), _) => Finding::fail("login", format!("{proxy}: {why}"), self.who()),
+                _ if matches!(said, Some(Verdict::Silent(_))) => {
+                    Finding::note("login", format!("{proxy}: not seen, for it has said nothing"), "")
+                }
                 (None, true) => Finding::ok("login", format!("{proxy} lets us in without")),
                 (None, false) => Finding::ok("login", format!("{proxy} lets us in, with our credentials if it asks")),
             };
@@ -234,7 +237,9 @@ mod tests {
         let offers = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let both = offers(&["NTLM", "Basic"]);
         let wrong = Verdict::Login("credentials refused: user me by basic".to_owned());
-        let rows: [Row<'_>; 7] = [
+        let silent = Verdict::Silent("nothing within 15s".to_owned());
+        let rows: [Row<'_>; 8] = [
+            (&[], None, Some(&silent), Note, ""),
             (&[], None, None, Ok, ""),
             (&[Scheme::Basic], None, Some(&Verdict::Open), Ok, ""),
             (&[], Some(&both), None, Fail, "auth = [\"ntlm\", \"basic\"], with user and password-file"),

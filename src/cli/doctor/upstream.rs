@@ -152,8 +152,11 @@ impl Round<'_> {
             terms.port_80(&target.to_string(), &asker.ask(&target, REPLY).await)
         });
         let target = Target::Addr(SocketAddr::new(self.known.unwrap_or(NOWHERE), 443));
-        let verdict = asker.ask(&target, BY_ADDRESS).await;
-        findings.push(terms.by_address(&target.to_string(), self.known.is_some(), &verdict));
+        let by_address = asker.ask(&target, BY_ADDRESS).await;
+        // of one that says nothing at all, nothing can be told
+        if !matches!((verdict, &by_address), (Verdict::Silent(_), Verdict::Silent(_))) {
+            findings.push(terms.by_address(&target.to_string(), self.known.is_some(), &by_address));
+        }
         findings
     }
 

@@ -68,6 +68,7 @@ fn a_systemctl_that_does_not_end_is_named_and_all_is_taken_back() {
 fn rules_that_are_foreign_end_it_and_stay() {
     let stage = Stage::new(Policy::default());
     stage.net.gateway.run("iptables -w -t nat -N HANDYPROXY_GW_gateway");
+    stage.net.gateway.run("iptables -w -t nat -A HANDYPROXY_GW_gateway -j RETURN");
     stage.net.gateway.run("nft add table inet handyproxy-gateway");
     let before = stage.ruleset();
     let (code, said) = stage.done(&gateway());
