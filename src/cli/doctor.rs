@@ -8,6 +8,7 @@ mod case;
 mod clock;
 mod daemon;
 mod finding;
+mod firewall;
 mod kernel;
 mod loaded;
 mod loops;
@@ -28,7 +29,7 @@ use crate::sys::account::Account;
 use case::Case;
 use daemon::Listener;
 use finding::{Finding, Report};
-use loaded::Rule;
+use loaded::Loaded;
 use status::Status;
 
 pub use finding::CHECKS;
@@ -41,8 +42,7 @@ pub(super) fn run(config: &Config, how: &Doctor) -> Result<(String, bool), Strin
         return Ok((text, false));
     }
     let asker = Account::of("self").ok_or("doctor: read /proc/self/status: it is not there, or not as proc(5) says")?;
-    let (loaded, unseen) = loaded::ask();
-    let machine = Machine { asker, status: status::ask(), loaded, unseen };
+    let machine = Machine { asker, status: status::ask(), loaded: loaded::ask() };
     let files = if how.all { instances() } else { Vec::new() };
     let mut reports = Vec::new();
     for file in &files {
@@ -73,8 +73,7 @@ pub(super) fn instances() -> Vec<String> {
 struct Machine {
     asker: Account,
     status: Status,
-    loaded: Vec<Rule>,
-    unseen: Vec<String>,
+    loaded: Loaded,
 }
 
 impl Machine {
@@ -96,8 +95,9 @@ impl Machine {
             asker: &self.asker,
             status: &self.status,
             lines: Case::lines(config, name, &self.status),
-            loaded: &self.loaded,
-            unseen: &self.unseen,
+            loaded: &self.loaded.rules,
+            chains: &self.loaded.chains,
+            unseen: &self.loaded.unseen,
             listener: Listener::on(config.local_port),
         };
         let mut findings = settings(config);
@@ -107,6 +107,7 @@ impl Machine {
             findings.extend(unreadable);
         }
         findings.extend(rules::check(&case));
+        findings.extend(firewall::check(&case));
         findings.extend(loops::check(&case));
         findings.extend(kernel::check(&case));
         findings.extend(daemon::check(&case));

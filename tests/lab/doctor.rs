@@ -1,6 +1,7 @@
 //! `handyproxy doctor`: where all is well it says so, and whatever is broken it names, with what to do.
 
 mod admin;
+mod firewall;
 mod machine;
 mod places;
 mod proxies;
@@ -39,6 +40,7 @@ fn where_all_is_well_it_says_so() {
         "captured",
         "quic",
         "ipv6",
+        "input",
         "loop",
         "forwarding",
         "conntrack",

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::daemon::Listener;
+use super::firewall::Chain;
 use super::loaded::Rule;
 use super::status::{self, Line, Status};
 use crate::config::{Capture, Config, Doctor, Mode};
@@ -25,6 +26,8 @@ pub(super) struct Case<'a> {
     pub(super) lines: Vec<Line>,
     /// All rules of the kernel.
     pub(super) loaded: &'a [Rule],
+    /// The chains that they are in, all of them.
+    pub(super) chains: &'a [Chain],
     /// Why some of them could not be seen.
     pub(super) unseen: &'a [String],
     /// Who listens on its port.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 /// Every check in the order of its findings, which is the way of a connection: its group, its name, what it looks at.
-pub const CHECKS: [(&str, &str, &str); 28] = [
+pub const CHECKS: [(&str, &str, &str); 29] = [
     ("rules", "settings", "the file has no mistake, and the daemon's user may read it and the files that it names"),
     ("rules", "rules", "netfilter hands connections to local-port"),
     ("rules", "rules-match", "what is loaded is what the file says"),
@@ -13,6 +13,7 @@ pub const CHECKS: [(&str, &str, &str); 28] = [
     ("rules", "confirm", "the rules are there to stay, and wait for no handyproxy-rules confirm"),
     ("rules", "quic", "QUIC is refused where port 443 is captured, so that browsers fall back to TCP at once"),
     ("rules", "ipv6", "no IPv6 goes past rules for IPv4 only"),
+    ("rules", "input", "no firewall of this machine drops what the rules hand to local-port"),
     ("rules", "loop", "our own connections to the proxies do not come back to us"),
     ("capture", "tproxy", "the policy routing and the capability that capture = \"tproxy\" needs"),
     ("capture", "route-localnet", "the kernel lets DNAT to 127.0.0.1 pass, where there is such a rule"),

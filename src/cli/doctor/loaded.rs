@@ -1,6 +1,7 @@
 //! Rules as the kernel has them, whoever made them: only what a doctor looks for in them.
 
 use super::super::tool::{self, Ran};
+use super::firewall::{self, Chain};
 
 /// Every tool that prints rules. nft shows those of iptables-nft too.
 const TOOLS: [(&str, &[&str]); 5] = [
@@ -27,20 +28,32 @@ pub(super) struct Rule {
     pub(super) packets: Option<u64>,
 }
 
-/// Asks every tool that is there; those that are there and say nothing are named with the reason.
-pub(super) fn ask() -> (Vec<Rule>, Vec<String>) {
-    let (mut rules, mut silent) = (Vec::new(), Vec::new());
+/// All that the kernel has.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) rules: Vec<Rule>,
+    pub(super) chains: Vec<Chain>,
+    /// The tools that are there and say nothing, each with the reason.
+    pub(super) unseen: Vec<String>,
+}
+
+/// Asks every tool that is there.
+pub(super) fn ask() -> Loaded {
+    let mut loaded = Loaded::default();
     for (tool, words) in TOOLS {
         match tool::run(tool, words) {
-            Ran::Ended { status: 0, stdout, .. } if tool == "nft" => rules.extend(of_nft(&stdout)),
-            Ran::Ended { status: 0, stdout, .. } => rules.extend(of_save(tool, &stdout)),
-            Ran::Ended { stderr, .. } => silent.push(format!("{tool}: {}", stderr.trim())),
+            Ran::Ended { status: 0, stdout, .. } => {
+                loaded.rules.extend(if tool == "nft" { of_nft(&stdout) } else { of_save(tool, &stdout) });
+                loaded.chains.extend(firewall::chains(tool, &stdout));
+            }
+            Ran::Ended { stderr, .. } => loaded.unseen.push(format!("{tool}: {}", stderr.trim())),
             Ran::Missing => {}
-            Ran::Failed(why) => silent.push(why),
+            Ran::Failed(why) => loaded.unseen.push(why),
         }
     }
-    forget_twins(&mut rules);
-    (rules, silent)
+    forget_twins(&mut loaded.rules);
+    firewall::forget_twins(&mut loaded.chains);
+    loaded
 }
 
 /// nft shows the rules of iptables-nft once more.
