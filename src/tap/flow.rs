@@ -115,6 +115,10 @@ impl Scribe for Flow {
     fn reopen(&mut self) -> io::Result<()> {
         self.output.reopen()
     }
+
+    fn writes(&self) -> u64 {
+        self.output.writes()
+    }
 }
 
 fn kept<T: Clone + Default>(sessions: &Sessions<T>, record: &Record) -> T {
