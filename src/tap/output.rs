@@ -103,6 +103,16 @@ impl Output {
         self.writes
     }
 
+    /// Whether it is a file, of which nothing is there in part.
+    pub(super) fn is_file(&self) -> bool {
+        self.good.is_some()
+    }
+
+    /// What is gathered, and was not handed to the kernel yet.
+    pub(super) fn gathered(&self) -> &[u8] {
+        &self.gathered
+    }
+
     /// Room for a record that is made in place, behind those that are gathered; [`added`](Output::added) ends it.
     pub fn room(&mut self) -> &mut Vec<u8> {
         self.gathered.truncate(self.whole);
@@ -219,6 +229,12 @@ impl Output {
         (self.file, self.good, self.looked) = (new.file, new.good, new.looked);
         self.anew = true;
         Ok(())
+    }
+
+    /// Puts a line before what is gathered.
+    pub(super) fn precede(&mut self, line: &[u8]) {
+        self.gathered.splice(..0, line.iter().copied());
+        self.whole += line.len();
     }
 
     /// Whether what is written next goes to another file than before, or to one that was emptied; tells it once.
