@@ -221,6 +221,21 @@ fn what_a_file_has_cost_is_noted_at_the_end_without_waiting_for_the_next_try() {
 }
 
 #[test]
+fn what_did_not_fit_is_noted_where_no_further_record_comes() {
+    let rig = rig(WhenFull::Drop, FACTS + 2 * RECORD + 10);
+    let tapped = session(&rig.sink);
+    tapped.copied(Dir::Up, &[b'x'; 100]);
+    // the thread has not gone on yet
+    assert_eq!(rig.sink.counts().missed, 1);
+    rig.go.send(Ok(())).expect("it waits");
+    assert_eq!([rig.next(), rig.next()], [Told::Opened, Told::Missed(1, 100)]);
+    // and this one comes when it waits
+    tapped.copied(Dir::Up, &[b'x'; 1000]);
+    drop(tapped);
+    assert_eq!(rig.end(), [Told::Missed(1, 1000)]);
+}
+
+#[test]
 fn a_burst_leaves_no_memory_behind() {
     let rig = rig(WhenFull::Drop, 1 << 30);
     let tapped = session(&rig.sink);

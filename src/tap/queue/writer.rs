@@ -102,6 +102,7 @@ impl<'a> Writer<'a> {
             }
             self.give_back(weight);
             if last {
+                self.join_missed();
                 self.flush();
                 return;
             }
@@ -114,6 +115,7 @@ impl<'a> Writer<'a> {
         let mut queue = shared.queue();
         if queue.entries.is_empty() {
             drop(queue);
+            self.join_missed();
             self.flush();
             queue = shared.queue();
         } else {
@@ -148,6 +150,17 @@ impl<'a> Writer<'a> {
         batch.shrink_to(PLACES);
         let last = queue.closed && queue.entries.is_empty();
         (weight, std::mem::take(&mut queue.reopen), last)
+    }
+
+    /// Takes what did not fit behind the last entry, for there may be no further one that tells of it.
+    fn join_missed(&mut self) {
+        let mut queue = self.shared.queue();
+        // what has come meanwhile tells of it in its place
+        if queue.entries.is_empty() {
+            let missed = std::mem::take(&mut queue.missed);
+            drop(queue);
+            self.missed.join(&missed);
+        }
     }
 
     /// There is room for so much more.
