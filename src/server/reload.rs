@@ -11,7 +11,8 @@ use super::{check_mark, check_upstreams, count, start_taps};
 use crate::config::{AccessFormat, AccessLog, Config, DnsSettings};
 use crate::dns;
 use crate::session::{Gateway, Setup};
-use crate::sys::limits;
+use crate::sys::limits::{self, Budget};
+use crate::sys::pipe;
 use crate::tap::Sink;
 
 /// The signals that change or ask.
@@ -89,9 +90,7 @@ async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     for upstream in setup.upstreams.iter().filter(|new| !old.upstreams.iter().any(|old| Arc::ptr_eq(old, new))) {
         upstream.keep_probing();
     }
-    if setup.config.max_sessions != old.config.max_sessions {
-        seats.resize(setup.config.max_sessions);
-    }
+    make_room(&old.config, &setup.config, seats);
     let file = setup.config.file.clone().unwrap_or_else(|| "settings".to_owned());
     let upstreams = count(setup.upstreams.len() as u64, "upstream");
     let routes = count(setup.config.routes.iter().filter(|route| !route.is_no_proxy()).count() as u64, "route");
@@ -99,6 +98,17 @@ async fn reload(gateway: &Gateway, seats: &Seats) -> Result<(), Vec<String>> {
     gateway.exchange(setup);
     tracing::info!("reloaded {file}: {upstreams}, {routes}{logged}");
     Ok(())
+}
+
+/// Has as many seats as fit beside all else that holds descriptors, such as taps that write a file per session.
+fn make_room(old: &Config, new: &Config, seats: &Seats) {
+    if (new.max_sessions, new.descriptors()) == (old.max_sessions, old.descriptors()) {
+        return;
+    }
+    let budget = Budget::of(seats.descriptors(), new.descriptors());
+    pipe::allow(budget.pipes);
+    seats.fit(budget.sessions);
+    seats.resize(new.max_sessions);
 }
 
 /// How many taps there are, and what has changed about them and the access log.

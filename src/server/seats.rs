@@ -15,7 +15,7 @@ pub(super) struct Seats {
     count: AtomicUsize,
     /// Seats that go when they are left.
     debt: AtomicUsize,
-    most: usize,
+    most: AtomicUsize,
     descriptors: u64,
     /// Clients wait for room now.
     is_short: AtomicBool,
@@ -40,7 +40,7 @@ impl Seats {
             free: Arc::new(Semaphore::new(most)),
             count: AtomicUsize::new(most),
             debt: AtomicUsize::new(0),
-            most,
+            most: AtomicUsize::new(most),
             descriptors,
             is_short: AtomicBool::new(false),
             full: AtomicU64::new(0),
@@ -103,11 +103,17 @@ impl Seats {
         None
     }
 
+    /// From the next [`resize`](Seats::resize) on so many fit, since other things take more or fewer descriptors.
+    pub(super) fn fit(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
     /// Makes it as many as `-max-sessions` says, 0 being all that fit. Where more sit than may, those that leave are
     /// not followed by others until it is so.
     pub(super) fn resize(&self, wanted: usize) {
-        let Seats { most, descriptors, .. } = *self;
+        let most = self.most.load(Ordering::Relaxed);
         if wanted > most {
+            let descriptors = self.descriptors;
             tracing::warn!("-max-sessions {wanted}: only {most} fit under the limit of {descriptors} descriptors");
         }
         let new = if wanted == 0 { most } else { wanted.min(most) };
@@ -150,5 +156,8 @@ mod tests {
         assert_eq!((seats.count(), seats.free.available_permits(), seats.taken()), (10, 10, 0));
         seats.resize(99);
         assert_eq!(seats.count(), 10);
+        seats.fit(7);
+        seats.resize(0);
+        assert_eq!((seats.count(), seats.free.available_permits(), seats.taken()), (7, 7, 0));
     }
 }

@@ -298,6 +298,10 @@ impl Scribe for Dump {
     fn reopen(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    fn writes(&self) -> u64 {
+        self.files.writes()
+    }
 }
 
 /// What is missing since the last note.

@@ -32,6 +32,8 @@ enum Lines {
         sessions: Sessions<Seen>,
         /// The day, in days since 1970, that was written last: lines have but the time.
         day: Option<u64>,
+        /// That of the first line that is gathered, where one is.
+        first: u64,
     },
 }
 
@@ -47,15 +49,42 @@ impl Flow {
             TapForm::Informer => Lines::Informer(HashMap::new()),
             _ => {
                 let colour = settings.colour.unwrap_or_else(|| path.is_none() && io::stdout().is_terminal());
-                Lines::Readable { lines: Readable { colour }, sessions: HashMap::new(), day: None }
+                Lines::Readable { lines: Readable { colour }, sessions: HashMap::new(), day: None, first: 0 }
             }
         };
         Ok(Flow { output, lines })
+    }
+
+    /// Sees whether the file is another one than before: one of its own says of which day it is, also where lines go
+    /// to it that were gathered before.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    fn look(&mut self) -> io::Result<()> {
+        let Lines::Readable { day, first, .. } = &mut self.lines else { return Ok(()) };
+        self.output.look()?;
+        if !self.output.is_anew() {
+            return Ok(());
+        }
+        match self.output.gathered() {
+            [] => *day = None,
+            // of a line of a stream half may be there
+            _ if !self.output.is_file() => *day = None,
+            // it begins with its day
+            [b'#', ..] => {}
+            _ => {
+                let mut line = Vec::new();
+                heading(&mut line, *first * DAY)?;
+                self.output.precede(&line);
+            }
+        }
+        Ok(())
     }
 }
 
 impl Scribe for Flow {
     fn write(&mut self, record: &Record) -> io::Result<()> {
+        self.look()?;
         match &mut self.lines {
             Lines::Informer(sessions) => {
                 let out = self.output.room();
@@ -66,15 +95,13 @@ impl Scribe for Flow {
                 self.output.added()?;
                 keep(sessions, record, pair);
             }
-            Lines::Readable { lines, sessions, day } => {
+            Lines::Readable { lines, sessions, day, first } => {
                 let Some(event) = event(&record.what) else { return Ok(()) };
-                // a file of its own says of which day it is
-                self.output.look()?;
-                if self.output.is_anew() {
-                    *day = None;
-                }
                 let out = self.output.room();
                 let today = record.at / DAY;
+                if out.is_empty() {
+                    *first = today;
+                }
                 if day.is_none_or(|day| day != today) {
                     heading(out, record.at)?;
                 }
@@ -89,6 +116,9 @@ impl Scribe for Flow {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if self.output.kept() > 0 {
+            self.look()?;
+        }
         self.output.flush()
     }
 
@@ -102,6 +132,7 @@ impl Scribe for Flow {
     }
 
     fn missed(&mut self, records: u64, bytes: u64) -> io::Result<()> {
+        self.look()?;
         match &mut self.lines {
             Lines::Informer(sessions) => {
                 sessions.retain(|_, (facts, _)| facts.strong_count() > 0);
@@ -114,6 +145,10 @@ impl Scribe for Flow {
 
     fn reopen(&mut self) -> io::Result<()> {
         self.output.reopen()
+    }
+
+    fn writes(&self) -> u64 {
+        self.output.writes()
     }
 }
 

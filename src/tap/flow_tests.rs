@@ -141,6 +141,35 @@ fn a_file_that_was_moved_or_emptied_says_its_day_again() {
 }
 
 #[test]
+fn lines_that_waited_while_their_file_was_moved_have_their_day_before_them() {
+    let folder = Folder::new();
+    let mut flow = flow(TapForm::Flow, &folder, "file");
+    let session = Session::new(1, 47770);
+    let yesterday = Record { at: session.record(What::Opened).at - DAY, ..session.record(What::Opened) };
+    let moves: [fn(&mut Flow); 3] = [
+        |flow| flow.output.look_soon(),
+        |flow| flow.reopen().expect("a file"),
+        |flow| {
+            flow.output.look_soon();
+            flow.flush().expect("a file that can be written");
+        },
+    ];
+    for (number, moved) in moves.into_iter().enumerate() {
+        flow.write(&yesterday).expect("a file that can be written");
+        flow.flush().expect("a file that can be written");
+        flow.write(&yesterday).expect("it is gathered");
+        fs::rename(folder.path("file"), folder.path("file.1")).expect("a file");
+        moved(&mut flow);
+        session.tell(&mut flow, read(Dir::Up, b"new"));
+        flow.flush().expect("a file that can be written");
+        let text = text(&folder, "file");
+        let days: Vec<_> = text.lines().filter(|line| line.starts_with('#')).collect();
+        assert!(text.starts_with('#') && text.lines().count() == 4, "{number}: {text}");
+        assert_eq!(days, ["# Fri, 20 Nov 2026, times are UTC", "# Sat, 21 Nov 2026, times are UTC"], "{number}");
+    }
+}
+
+#[test]
 fn the_day_is_not_lost_with_lines_that_could_not_be_written() {
     let folder = Folder::new();
     let mut flow = flow(TapForm::Flow, &folder, "file");

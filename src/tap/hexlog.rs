@@ -84,6 +84,10 @@ impl Scribe for Hexlog {
         self.path.as_deref().map_or(Ok(()), end_line)?;
         self.output.reopen()
     }
+
+    fn writes(&self) -> u64 {
+        self.output.writes()
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub struct Output {
     looked: Instant,
     /// It is another file than before, or an empty one.
     anew: bool,
+    /// How often the kernel has taken something.
+    writes: u64,
 }
 
 impl Output {
@@ -82,7 +84,8 @@ impl Output {
         let status = file.metadata()?;
         let good = (path.is_some() && status.is_file()).then_some(status.len());
         let path = path.map(Path::to_path_buf);
-        Ok(Output { path, file, gathered: Vec::new(), records: 0, whole: 0, good, looked: Instant::now(), anew: false })
+        let looked = Instant::now();
+        Ok(Output { path, file, gathered: Vec::new(), records: 0, whole: 0, good, looked, anew: false, writes: 0 })
     }
 
     /// The length of the file, with what is gathered.
@@ -93,6 +96,21 @@ impl Output {
     /// Bytes that are gathered, and were not handed to the kernel yet.
     pub fn kept(&self) -> usize {
         self.gathered.len()
+    }
+
+    /// How often the kernel has taken something.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Whether it is a file, of which nothing is there in part.
+    pub(super) fn is_file(&self) -> bool {
+        self.good.is_some()
+    }
+
+    /// What is gathered, and was not handed to the kernel yet.
+    pub(super) fn gathered(&self) -> &[u8] {
+        &self.gathered
     }
 
     /// Room for a record that is made in place, behind those that are gathered; [`added`](Output::added) ends it.
@@ -213,6 +231,12 @@ impl Output {
         Ok(())
     }
 
+    /// Puts a line before what is gathered.
+    pub(super) fn precede(&mut self, line: &[u8]) {
+        self.gathered.splice(..0, line.iter().copied());
+        self.whole += line.len();
+    }
+
     /// Whether what is written next goes to another file than before, or to one that was emptied; tells it once.
     pub(super) fn is_anew(&mut self) -> bool {
         std::mem::take(&mut self.anew)
@@ -243,7 +267,9 @@ impl Output {
     /// Writes what was gathered and these pieces: all of it, or nothing.
     fn put(&mut self, [head, body]: [&[u8]; 2]) -> Result<(), Torn> {
         self.look().map_err(|error| Torn { taken: 0, error })?;
-        write(&mut self.file, &[&self.gathered, head, body], &mut self.good)
+        write(&mut self.file, &[&self.gathered, head, body], &mut self.good)?;
+        self.writes += 1;
+        Ok(())
     }
 
     /// Has the next write look whether the file is still there.

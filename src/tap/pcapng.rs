@@ -37,6 +37,8 @@ pub(super) struct Pcapng {
     rotate_time: Option<Duration>,
     capture: Capture,
     live: Live,
+    /// How often the kernel has taken something for files before this one.
+    writes: u64,
     keeper: Option<Keeper>,
 }
 
@@ -65,7 +67,7 @@ impl Pcapng {
         let mut capture = Capture::default();
         let live = Live::open(&place, settings.append, &mut capture)?;
         let (rotate_size, rotate_time) = (settings.rotate_size, settings.rotate_time);
-        Ok(Pcapng { place, rotate_size, rotate_time, capture, live, keeper })
+        Ok(Pcapng { place, rotate_size, rotate_time, capture, live, writes: 0, keeper })
     }
 
     /// Goes on in another file where it is time for that.
@@ -92,7 +94,8 @@ impl Pcapng {
 
     fn next(&mut self) -> io::Result<()> {
         self.flush()?;
-        self.live = Live::open(&self.place, true, &mut self.capture)?;
+        let next = Live::open(&self.place, true, &mut self.capture)?;
+        self.writes += std::mem::replace(&mut self.live, next).output.writes();
         if let Some(keeper) = &self.keeper {
             keeper.wake();
         }
@@ -141,6 +144,10 @@ impl Scribe for Pcapng {
 
     fn reopen(&mut self) -> io::Result<()> {
         self.look()
+    }
+
+    fn writes(&self) -> u64 {
+        self.writes + self.live.output.writes()
     }
 }
 

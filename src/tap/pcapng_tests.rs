@@ -401,3 +401,22 @@ fn records_that_could_not_be_written_are_told_and_leave_a_gap() {
     assert_eq!(at[&b"after"[..]], first.wrapping_add(10_004));
     assert!(bytes.windows(24).any(|part| part == b"missed records=1 bytes=4"));
 }
+
+#[test]
+fn where_nothing_is_to_be_written_a_full_disk_does_not_look_like_one_with_room() {
+    let folder = Folder::new();
+    let facts = facts();
+    let mut scribe = Pcapng::open(&settings(&folder.at("cap.pcapng"))).expect("a file");
+    let full = OpenOptions::new().append(true).open("/dev/full").expect("a device");
+    scribe.live.output = Output::held(full).expect("a device");
+    let before = scribe.writes();
+    scribe.write(&read(&facts, b"lost")).expect("it is gathered");
+    scribe.flush().expect_err("there is no room");
+    assert_eq!(scribe.forget(), 1);
+    scribe.missed(1, 4).expect("it is noted");
+    scribe.flush().expect("nothing is to be written");
+    assert_eq!(scribe.writes(), before);
+    // the next file has room
+    scribe.next().expect("a file");
+    assert_eq!(scribe.writes(), before + 1);
+}

@@ -27,6 +27,14 @@ enum Told {
 struct Fake {
     told: Sender<Told>,
     may: Receiver<io::Result<()>>,
+    writes: u64,
+}
+
+impl Fake {
+    fn tell(&mut self, told: Told) {
+        self.writes += 1;
+        self.told.send(told).expect("the test listens");
+    }
 }
 
 impl Scribe for Fake {
@@ -42,7 +50,7 @@ impl Scribe for Fake {
             What::Closed(_) => Told::Closed,
             _ => return Ok(()),
         };
-        self.told.send(told).expect("the test listens");
+        self.tell(told);
         Ok(())
     }
 
@@ -55,13 +63,17 @@ impl Scribe for Fake {
     }
 
     fn missed(&mut self, records: u64, bytes: u64) -> io::Result<()> {
-        self.told.send(Told::Missed(records, bytes)).expect("the test listens");
+        self.tell(Told::Missed(records, bytes));
         Ok(())
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        self.told.send(Told::Reopened).expect("the test listens");
+        self.tell(Told::Reopened);
         Ok(())
+    }
+
+    fn writes(&self) -> u64 {
+        self.writes
     }
 }
 
@@ -93,7 +105,7 @@ fn rig(when_full: WhenFull, queue: usize) -> Rig {
     let (go, may) = channel();
     let shared = sink.0.clone();
     let thread = std::thread::spawn(move || {
-        let scribe: Option<Box<dyn Scribe>> = Some(Box::new(Fake { told: tell, may }));
+        let scribe: Option<Box<dyn Scribe>> = Some(Box::new(Fake { told: tell, may, writes: 0 }));
         Writer::new(&shared, scribe).run();
     });
     Rig { sink, told, go, thread }
@@ -206,6 +218,21 @@ fn what_a_file_has_cost_is_noted_at_the_end_without_waiting_for_the_next_try() {
     eventually(|| rig.sink.counts().failing);
     drop(tapped);
     assert_eq!(rig.end(), [Told::Missed(1, 4)]);
+}
+
+#[test]
+fn what_did_not_fit_is_noted_where_no_further_record_comes() {
+    let rig = rig(WhenFull::Drop, FACTS + 2 * RECORD + 10);
+    let tapped = session(&rig.sink);
+    tapped.copied(Dir::Up, &[b'x'; 100]);
+    // the thread has not gone on yet
+    assert_eq!(rig.sink.counts().missed, 1);
+    rig.go.send(Ok(())).expect("it waits");
+    assert_eq!([rig.next(), rig.next()], [Told::Opened, Told::Missed(1, 100)]);
+    // and this one comes when it waits
+    tapped.copied(Dir::Up, &[b'x'; 1000]);
+    drop(tapped);
+    assert_eq!(rig.end(), [Told::Missed(1, 1000)]);
 }
 
 #[test]

@@ -26,6 +26,10 @@ pub(super) trait Scribe: Send {
 
     /// Opens its files anew, under the same names: they were rotated away.
     fn reopen(&mut self) -> io::Result<()>;
+
+    /// How often the kernel has taken something of it. That nothing failed does not tell that it can be written: there
+    /// may have been nothing to be written, or it is kept.
+    fn writes(&self) -> u64;
 }
 
 /// The scribe for these settings; opens its file, if it is one for all sessions.

@@ -231,6 +231,22 @@ fn max_sessions_goes_up_and_down_while_sessions_are_open() {
     drop(last);
 }
 
+#[test]
+fn taps_that_a_reload_brings_take_their_descriptors_from_those_of_sessions() {
+    let folder = Folder::new();
+    let text = format!("max-sessions = 700\n{}", at("10.2.0.2"));
+    let scene = Scene::with(folder.launch(&text).descriptors(2000));
+    let fit = "fit under the limit of 2000 descriptors";
+    assert_eq!(scene.gateway.log.count(fit), 0, "800 fit");
+    folder.config(&format!("{text}{}", "[[tap]]\nkind = 'dump'\npath = 'dumps/'\n".repeat(2)));
+    scene.gateway.reload();
+    scene.gateway.log.wait_for("-max-sessions 700: only 698 fit under the limit of 2000 descriptors");
+    folder.config(&text);
+    scene.gateway.reload();
+    assert_eq!(scene.gateway.log.count(fit), 1, "800 fit again");
+    scene.tunnel();
+}
+
 /// A gateway whose upstream `corp` has this password, and more of the file.
 fn with_password(password: &str, more: &str) -> String {
     format!("{more}{}auth = 'basic'\nuser = 'me'\npassword = '{password}'\n", at("10.2.0.2"))

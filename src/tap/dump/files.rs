@@ -22,6 +22,8 @@ pub(super) struct Files {
     open: HashMap<Key, Open>,
     /// How often files were used, all together.
     uses: u64,
+    /// How often the kernel has taken something.
+    writes: u64,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,8 @@ impl Files {
     pub(super) fn write(&mut self, key: Key, head: &[u8], body: &[u8]) -> io::Result<()> {
         let open = self.used(key)?;
         if open.gathered.len() + head.len() + body.len() >= GATHER {
-            return open.flush(head, body);
+            self.writes += open.flush(head, body)?;
+            return Ok(());
         }
         open.gathered.extend_from_slice(head);
         open.gathered.extend_from_slice(body);
@@ -96,7 +99,8 @@ impl Files {
     /// # Errors
     /// Those of write(2); nothing of it was written then.
     pub(super) fn write_out(&mut self, key: Key, head: &[u8], body: &[u8]) -> io::Result<()> {
-        self.used(key)?.flush(head, body)
+        self.writes += self.used(key)?.flush(head, body)?;
+        Ok(())
     }
 
     fn used(&mut self, key: Key) -> io::Result<&mut Open> {
@@ -112,7 +116,7 @@ impl Files {
     /// Those of write(2); it stays open, and nothing of the record was written.
     pub(super) fn close(&mut self, key: Key, record: &[u8]) -> io::Result<()> {
         if let Some(open) = self.open.get_mut(&key) {
-            open.flush(record, &[])?;
+            self.writes += open.flush(record, &[])?;
             self.open.remove(&key);
         }
         Ok(())
@@ -130,7 +134,7 @@ impl Files {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let mut first = Ok(());
         for open in self.open.values_mut() {
-            first = first.and(open.flush(&[], &[]));
+            first = first.and(open.flush(&[], &[]).map(|writes| self.writes += writes));
         }
         first
     }
@@ -142,6 +146,11 @@ impl Files {
             std::mem::take(&mut open.records)
         };
         self.open.values_mut().map(forget).sum()
+    }
+
+    /// How often the kernel has taken something.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes
     }
 
     /// The length of a file, with what is kept for it.
@@ -157,10 +166,12 @@ impl Files {
 }
 
 impl Open {
-    fn flush(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
+    /// Hands everything to the kernel; 1 if that was anything.
+    fn flush(&mut self, head: &[u8], body: &[u8]) -> io::Result<u64> {
         output::write(&mut self.file, &[&self.gathered, head, body], &mut self.good)?;
+        let is_empty = self.gathered.is_empty() && head.is_empty() && body.is_empty();
         self.gathered.clear();
         self.records = 0;
-        Ok(())
+        Ok(u64::from(!is_empty))
     }
 }

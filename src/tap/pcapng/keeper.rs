@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::is_at;
 use super::place::{Series, State};
@@ -20,6 +21,8 @@ use crate::sys::lock::Lock;
 
 /// zstd's own choice: some hundred MB/s.
 const LEVEL: i32 = 3;
+/// How long a file may be empty before whoever made it has died.
+const NEW: Duration = Duration::from_secs(60);
 /// What is compressed between two looks at whether to stop.
 const PIECE: usize = 1 << 20;
 
@@ -111,7 +114,7 @@ impl House {
             let name = entry.file_name();
             let Some((time, state)) = self.series.read(&name).filter(|_| is_file(&entry)) else { continue };
             // it was made just now, and is locked before anything is in it: looked at first, for it may be by then
-            let is_new = state == State::Plain && entry.metadata().is_ok_and(|it| it.len() == 0);
+            let is_new = state == State::Plain && is_new(&entry);
             if is_new || self.is_written(time)? {
                 continue;
             }
@@ -199,6 +202,13 @@ fn is_file(entry: &fs::DirEntry) -> bool {
     entry.file_type().is_ok_and(|kind| kind.is_file())
 }
 
+/// Whether it is empty, and was made just now.
+fn is_new(entry: &fs::DirEntry) -> bool {
+    // one of the future is so too: the clock was set
+    let is_young = |it: &fs::Metadata| it.modified().is_ok_and(|at| at.elapsed().map_or(true, |age| age < NEW));
+    entry.metadata().is_ok_and(|it| it.len() == 0 && is_young(&it))
+}
+
 /// Deletes a file, if it is there.
 fn removed(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -209,6 +219,8 @@ fn removed(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::super::super::stage::Folder;
     use super::super::place::Place;
     use super::*;
@@ -225,6 +237,22 @@ mod tests {
         let house = House { series, compress: true, keep: 1, stop: Arc::default(), told: false };
         house.tidy().expect("our folder");
         assert_eq!(folder.names(), [format!("cap-{closed}.pcapng.zst"), format!("cap-{new}.pcapng")]);
+    }
+
+    #[test]
+    fn an_empty_file_that_somebody_who_died_has_left_goes_like_others() {
+        let folder = Folder::new();
+        let Place::Series(series) = Place::new(Some(&folder.path("cap")), true) else {
+            panic!("it is one of rotated files");
+        };
+        for (time, age) in [("20261121-001158.023", NEW * 2), ("20261121-001158.024", NEW / 2)] {
+            let file = File::create(series.path(time, State::Plain)).expect("our folder");
+            file.set_modified(SystemTime::now() - age).expect("our file");
+        }
+        fs::write(series.path("20261121-001158.025", State::Plain), "blocks").expect("our folder");
+        let house = House { series, compress: false, keep: 1, stop: Arc::default(), told: false };
+        house.tidy().expect("our folder");
+        assert_eq!(folder.names(), ["cap-20261121-001158.024.pcapng", "cap-20261121-001158.025.pcapng"]);
     }
 
     #[test]

@@ -74,12 +74,14 @@ pub(super) struct Writer<'a> {
     retry: Option<Instant>,
     /// Somebody was told that it does not work.
     told: bool,
+    /// What the scribe's [`writes`](Scribe::writes) was when it did not, if there was one.
+    stuck: Option<u64>,
 }
 
 impl<'a> Writer<'a> {
     /// Of this tap; what writes its file is opened when it is needed.
     pub(super) fn new(shared: &'a Shared, scribe: Option<Box<dyn Scribe>>) -> Writer<'a> {
-        Writer { shared, scribe, written: 0, missed: Missed::default(), retry: None, told: false }
+        Writer { shared, scribe, written: 0, missed: Missed::default(), retry: None, told: false, stuck: None }
     }
 
     /// Writes until the queue is closed and empty.
@@ -100,6 +102,7 @@ impl<'a> Writer<'a> {
             }
             self.give_back(weight);
             if last {
+                self.join_missed();
                 self.flush();
                 return;
             }
@@ -112,6 +115,7 @@ impl<'a> Writer<'a> {
         let mut queue = shared.queue();
         if queue.entries.is_empty() {
             drop(queue);
+            self.join_missed();
             self.flush();
             queue = shared.queue();
         } else {
@@ -146,6 +150,17 @@ impl<'a> Writer<'a> {
         batch.shrink_to(PLACES);
         let last = queue.closed && queue.entries.is_empty();
         (weight, std::mem::take(&mut queue.reopen), last)
+    }
+
+    /// Takes what did not fit behind the last entry, for there may be no further one that tells of it.
+    fn join_missed(&mut self) {
+        let mut queue = self.shared.queue();
+        // what has come meanwhile tells of it in its place
+        if queue.entries.is_empty() {
+            let missed = std::mem::take(&mut queue.missed);
+            drop(queue);
+            self.missed.join(&missed);
+        }
     }
 
     /// There is room for so much more.
@@ -234,15 +249,22 @@ impl<'a> Writer<'a> {
 
     fn works(&mut self) {
         self.retry = None;
-        if std::mem::take(&mut self.told) {
+        // what is kept may fail yet, and where nothing was to be written nothing could fail
+        if self.told && self.writes() != self.stuck {
+            self.told = false;
             self.shared.failing.store(false, Ordering::Relaxed);
             let missed = self.shared.missed.load(Ordering::Relaxed);
             tracing::info!("{}: is written again; records missed so far: {missed}", self.shared.shown());
         }
     }
 
+    fn writes(&self) -> Option<u64> {
+        self.scribe.as_ref().map(|scribe| scribe.writes())
+    }
+
     fn fails(&mut self, error: &io::Error) {
         self.retry = Some(Instant::now() + RETRY);
+        self.stuck = self.writes();
         let forgotten = match (&mut self.scribe, self.shared.settings.when_full) {
             (Some(scribe), WhenFull::Drop) => scribe.forget(),
             _ => 0,
@@ -352,6 +374,10 @@ mod tests {
             fn reopen(&mut self) -> io::Result<()> {
                 Ok(())
             }
+
+            fn writes(&self) -> u64 {
+                0
+            }
         }
 
         let sink = Sink::new(stage::settings(TapForm::Hexlog, "/nowhere".as_ref()));
@@ -375,5 +401,29 @@ mod tests {
         writer.flush();
         let counts = sink.counts();
         assert_eq!((counts.written, counts.missed), (6, 3));
+    }
+
+    #[test]
+    fn a_tap_works_again_when_something_was_written_and_not_when_nothing_was_to_be() {
+        let folder = stage::Folder::new();
+        let place = folder.path("dumps");
+        let sink = Sink::new(stage::settings(TapForm::Dumper, &place));
+        let mut writer = Writer::new(&sink.0, None);
+        writer.open();
+        // no file can be made there from now on
+        std::fs::remove_dir(&place).expect("our folder");
+        std::fs::write(&place, "").expect("our folder");
+        let opened = Entry::Record(stage::Session::new(7, 1).record(What::Opened));
+        writer.entry(&opened);
+        assert!(sink.counts().failing);
+        writer.retry = None;
+        writer.flush();
+        assert!(sink.counts().failing, "nothing was to be written");
+        std::fs::remove_file(&place).expect("our folder");
+        writer.entry(&opened);
+        assert!(sink.counts().failing, "it is kept");
+        writer.flush();
+        assert!(!sink.counts().failing);
+        assert_eq!((sink.counts().written, sink.counts().missed), (1, 1));
     }
 }
