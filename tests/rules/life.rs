@@ -158,6 +158,8 @@ fn a_foreign_chain_of_our_name_is_refused() {
             for rule in [
                 "HANDYPROXY_GW_gw -j ACCEPT",
                 "HANDYPROXY_GW_gw -m comment --comment mine",
+                // it only counts
+                "HANDYPROXY_GW_gw",
                 "OUTPUT -j HANDYPROXY_GW_gw",
             ] {
                 let net = Net::new(variant);
