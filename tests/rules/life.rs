@@ -521,6 +521,35 @@ fn rules_that_were_flushed_come_up_and_go_down() {
     }
 }
 
+/// The same after `nft flush table`; a chain in it that is not ours makes it somebody's.
+#[test]
+fn a_table_that_was_flushed_comes_up_and_goes_down() {
+    for options in ["", "--capture tproxy --dns 5353"] {
+        let net = Net::new("nft");
+        let before = net.everything();
+        let up = format!("gateway up --backend nft {options}");
+        net.rules(&up).ok();
+        let whole = net.everything();
+        net.sh("nft flush table inet handyproxy-8443");
+        net.rules("status").exits(3);
+        net.rules(&up).ok();
+        assert_eq!(net.everything(), whole, "{options}");
+        net.sh("nft flush table inet handyproxy-8443");
+        net.rules("gateway down").ok();
+        assert_eq!(net.everything(), before, "{options}");
+        for mine in ["chain inet handyproxy-8443 mine", "set inet handyproxy-8443 mine { type ipv4_addr; }"] {
+            net.rules(&up).ok();
+            net.sh(&format!("nft flush table inet handyproxy-8443; nft add '{mine}'"));
+            let before = net.everything();
+            for command in [&up, "gateway down", "down --name 8443"] {
+                net.rules(command).exits(1).says("nft table inet handyproxy-8443 is not ours");
+                assert_eq!(net.everything(), before, "{mine}");
+            }
+            net.sh("nft delete table inet handyproxy-8443");
+        }
+    }
+}
+
 /// As after `iptables -F PREROUTING`: a chain that nothing jumps to catches nothing.
 #[test]
 fn status_tells_only_what_is_in_force() {
