@@ -599,6 +599,33 @@ fn status_tells_that_nothing_refuses_quic_any_more() {
     }
 }
 
+/// With TPROXY names are caught in another table than connections: as after `iptables -t nat -F` there.
+#[test]
+fn status_tells_that_nothing_catches_dns_any_more() {
+    let legs = [
+        ("nft", "iptables", "iptables -w -t nat -F PREROUTING"),
+        ("legacy", "iptables", "iptables -w -t nat -F"),
+        ("nft", "nft", "nft flush chain inet handyproxy-8443 gateway4_nat"),
+        ("nft", "nft", "nft delete chain inet handyproxy-8443 gateway4_nat"),
+    ];
+    for (variant, backend, breaks) in legs {
+        let net = Net::new(variant);
+        let dns = || {
+            let status = net.rules("status --porcelain").ok().stdout;
+            status.lines().map(|line| value(line, "dns").to_owned()).collect::<Vec<_>>()
+        };
+        let up = format!("gateway up --backend {backend} --capture tproxy --dns 5353");
+        net.rules(&up).ok();
+        assert_eq!(dns(), ["5353", "5353"], "{breaks}");
+        net.sh(breaks);
+        assert_eq!(dns(), ["missing", "5353"], "{breaks}");
+        let human = net.rules("status").ok().stdout;
+        assert!(human.lines().next().is_some_and(|line| line.contains("DNS passes by, for")), "{human}");
+        net.rules(&up).ok();
+        assert_eq!(dns(), ["5353", "5353"], "{breaks}");
+    }
+}
+
 #[test]
 fn what_is_printed_is_what_up_loads() {
     let options = "-i lo -i br-+ --from 10.0.5.0/24 --from fd00:5::/64 --dports 80,443,8000-8999 --exclude 192.0.2.0/24 --dns 5353 --dns-pool 198.18.0.0/15";
