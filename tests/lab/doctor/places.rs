@@ -241,6 +241,37 @@ fn a_fifo_with_a_reader_is_well() {
     let _ = reader.wait();
 }
 
+/// As one of NFS whose server is gone: whatever is asked of it waits for ever.
+#[test]
+fn a_file_system_that_does_not_answer_is_named_and_not_waited_for() {
+    let mut stage = Stage::well();
+    stage.gateway = None;
+    let taps = "[[tap]]\nkind = 'flow'\npath = 'FOLDER/flow.log'\n[[tap]]\nkind = 'dump'\npath = 'FOLDER/dead/deep'\n\
+                [[tap]]\nkind = 'hexlog'\npath = 'FOLDER/dead/hex.log'\n";
+    let text = format!("access-log = 'FOLDER/dead/access.log'\n{}{taps}", Stage::settings());
+    stage.write(&text.replace("FOLDER", stage.folder.path()));
+    stage.sh(&format!("mkdir {}/dead", stage.folder.path()));
+    // the server is whoever has the descriptor, and nobody reads it
+    let script = "import ctypes, os, sys; fd = os.open('/dev/fuse', os.O_RDWR); os.set_inheritable(fd, True); \
+                  how = f'fd={fd},rootmode=40000,user_id=0,group_id=0'.encode(); \
+                  assert ctypes.CDLL(None).mount(b'dead', sys.argv[1].encode(), b'fuse.dead', 0, how) == 0; \
+                  os.execv(sys.argv[2], sys.argv[2:])";
+    let script = stage.folder.write("dead.py", &script.replace("; ", "\n"));
+    let folder = stage.folder.path();
+    let told = stage.told(
+        "timeout",
+        &format!(
+            "-s KILL 300 unshare -m python3 {script} {folder}/dead {PROGRAM} doctor -no-net -config {}",
+            stage.file
+        ),
+    );
+    let bad: Vec<_> = [told.of("taps"), told.of("access-log")].concat();
+    let bad: Vec<_> = bad.into_iter().filter(|found| found.status == "FAIL").collect();
+    assert_eq!(bad.len(), 3, "{}", told.text);
+    let seen = format!("{folder}/dead: no answer within 10s");
+    assert!(bad.iter().all(|found| found.seen.contains(&seen) && found.fix.contains("its server")), "{}", told.text);
+}
+
 #[test]
 fn whoever_is_not_root_hears_that_places_cannot_be_judged() {
     let mut stage = Stage::well();
