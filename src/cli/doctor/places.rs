@@ -5,6 +5,7 @@
 mod fifo;
 mod patience;
 mod reading;
+mod sticky;
 mod walk;
 mod writer;
 
@@ -214,7 +215,14 @@ impl Place {
         let wanted = if facts.is_dir() { WRITE | SEARCH } else { WRITE };
         match writer.account() {
             Some(account) if !account.may(wanted, facts) => return self.barred(at, "write", writer),
-            Some(_) => {}
+            Some(account) => {
+                if let Some(setting) = sticky::forbids(at, facts, account, writer.root()) {
+                    let name = writer::name(account);
+                    let seen =
+                        format!("{name} may not open {}, another user's in such a folder, by {setting}", at.display());
+                    return self.fails(&seen, format!("chown {name} {}, or {}", at.display(), self.elsewhere));
+                }
+            }
             None => {
                 let seen =
                     format!("{}: whether the daemon's user may write {} cannot be seen", self.what, at.display());

@@ -241,6 +241,35 @@ fn a_fifo_with_a_reader_is_well() {
     let _ = reader.wait();
 }
 
+/// The kernel keeps even root from them, but not those who own the folder or the file.
+#[test]
+fn files_of_others_in_a_folder_for_everybody_are_named() {
+    each_row(
+        &[
+            ("-m 1777", "touch f && chown nobody f", "protected_regular", "1", true),
+            ("-m 1777", "mkfifo -m 666 f && chown nobody f", "protected_fifos", "2", true),
+            ("-m 1775", "touch f && chown nobody f", "protected_regular", "2", true),
+            ("-m 1775", "touch f && chown nobody f", "protected_regular", "1", false),
+            ("-m 1777", "touch f && chown nobody f", "protected_regular", "0", false),
+            ("-m 1777", "touch f", "protected_regular", "2", false),
+            ("-m 777", "touch f && chown nobody f", "protected_regular", "2", false),
+            ("-m 1777", "touch f && chown nobody f .", "protected_regular", "2", false),
+        ],
+        |row| format!("{row:?}"),
+        |(mode, make, setting, level, is_wrong)| {
+            let mut stage = Stage::well();
+            stage.gateway = None;
+            let folder = stage.folder.path();
+            stage.sh(&format!("mkdir {mode} {folder}/all && cd {folder}/all && {make}"));
+            stage.write(&format!("{}[[tap]]\nkind = 'flow'\npath = '{folder}/all/f'\n", Stage::settings()));
+            let told = stage.examine_with(&format!("/proc/sys/fs/{setting}"), &format!("{level}\n"));
+            let found = told.of("taps")[0];
+            assert_eq!(found.status, if *is_wrong { "FAIL" } else { "note" }, "{}", told.text);
+            assert_eq!(found.seen.ends_with(&format!("by fs.{setting}")), *is_wrong, "{}", told.text);
+        },
+    );
+}
+
 /// As one of NFS whose server is gone: whatever is asked of it waits for ever.
 #[test]
 fn a_file_system_that_does_not_answer_is_named_and_not_waited_for() {
