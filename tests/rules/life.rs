@@ -158,6 +158,8 @@ fn a_foreign_chain_of_our_name_is_refused() {
             for rule in [
                 "HANDYPROXY_GW_gw -j ACCEPT",
                 "HANDYPROXY_GW_gw -m comment --comment mine",
+                // it only counts
+                "HANDYPROXY_GW_gw",
                 "OUTPUT -j HANDYPROXY_GW_gw",
             ] {
                 let net = Net::new(variant);
@@ -519,6 +521,35 @@ fn rules_that_were_flushed_come_up_and_go_down() {
     }
 }
 
+/// The same after `nft flush table`; a chain in it that is not ours makes it somebody's.
+#[test]
+fn a_table_that_was_flushed_comes_up_and_goes_down() {
+    for options in ["", "--capture tproxy --dns 5353"] {
+        let net = Net::new("nft");
+        let before = net.everything();
+        let up = format!("gateway up --backend nft {options}");
+        net.rules(&up).ok();
+        let whole = net.everything();
+        net.sh("nft flush table inet handyproxy-8443");
+        net.rules("status").exits(3);
+        net.rules(&up).ok();
+        assert_eq!(net.everything(), whole, "{options}");
+        net.sh("nft flush table inet handyproxy-8443");
+        net.rules("gateway down").ok();
+        assert_eq!(net.everything(), before, "{options}");
+        for mine in ["chain inet handyproxy-8443 mine", "set inet handyproxy-8443 mine { type ipv4_addr; }"] {
+            net.rules(&up).ok();
+            net.sh(&format!("nft flush table inet handyproxy-8443; nft add '{mine}'"));
+            let before = net.everything();
+            for command in [&up, "gateway down", "down --name 8443"] {
+                net.rules(command).exits(1).says("nft table inet handyproxy-8443 is not ours");
+                assert_eq!(net.everything(), before, "{mine}");
+            }
+            net.sh("nft delete table inet handyproxy-8443");
+        }
+    }
+}
+
 /// As after `iptables -F PREROUTING`: a chain that nothing jumps to catches nothing.
 #[test]
 fn status_tells_only_what_is_in_force() {
@@ -565,6 +596,33 @@ fn status_tells_that_nothing_refuses_quic_any_more() {
         let net = Net::new(variant);
         net.rules(&format!("gateway up --backend {backend} --dports 80,8000-8999")).ok();
         assert_eq!(quic(&net), ["reject", "reject"]);
+    }
+}
+
+/// With TPROXY names are caught in another table than connections: as after `iptables -t nat -F` there.
+#[test]
+fn status_tells_that_nothing_catches_dns_any_more() {
+    let legs = [
+        ("nft", "iptables", "iptables -w -t nat -F PREROUTING"),
+        ("legacy", "iptables", "iptables -w -t nat -F"),
+        ("nft", "nft", "nft flush chain inet handyproxy-8443 gateway4_nat"),
+        ("nft", "nft", "nft delete chain inet handyproxy-8443 gateway4_nat"),
+    ];
+    for (variant, backend, breaks) in legs {
+        let net = Net::new(variant);
+        let dns = || {
+            let status = net.rules("status --porcelain").ok().stdout;
+            status.lines().map(|line| value(line, "dns").to_owned()).collect::<Vec<_>>()
+        };
+        let up = format!("gateway up --backend {backend} --capture tproxy --dns 5353");
+        net.rules(&up).ok();
+        assert_eq!(dns(), ["5353", "5353"], "{breaks}");
+        net.sh(breaks);
+        assert_eq!(dns(), ["missing", "5353"], "{breaks}");
+        let human = net.rules("status").ok().stdout;
+        assert!(human.lines().next().is_some_and(|line| line.contains("DNS passes by, for")), "{human}");
+        net.rules(&up).ok();
+        assert_eq!(dns(), ["5353", "5353"], "{breaks}");
     }
 }
 

@@ -70,12 +70,24 @@ impl Door<'_> {
         }
     }
 
+    /// Our daemon with older settings, if it may be its.
+    fn outdated(&self) -> Option<(u16, u32)> {
+        self.case.outdated().filter(|(_, older)| match &self.holders {
+            Listener::Seen(holders) => holders.iter().any(|(pid, _)| pid == older),
+            _ => true,
+        })
+    }
+
     fn judge_answer(&self, status: StatusCode, said: &str) -> Finding {
         let said = said.trim();
         let is_ready = status == StatusCode::OK && said == "ready";
         let is_not = status == StatusCode::SERVICE_UNAVAILABLE && said.starts_with("not ready: ");
         if !is_ready && !is_not {
             return self.taken(&format!("GET /readyz has status {} there", status.as_u16()));
+        }
+        if let Some((port, pid)) = self.outdated() {
+            let seen = format!("{} answers: {said}; process {pid} has older settings, and port {port}", self.shown);
+            return Finding::fail("admin", seen, self.case.restart());
         }
         // whoever is ready listens
         if !self.is_ours() || (is_ready && self.case.listener == Listener::None) {
@@ -118,8 +130,11 @@ impl Door<'_> {
             return Finding::fail("admin", seen, format!("rm {shown}, or {}", self.elsewhere()));
         }
         if case.listener.daemon().is_none() && case.listener != Listener::Hidden {
-            let seen = format!("nobody listens at {shown}, since the daemon does not run");
-            return Finding::note("admin", seen, "");
+            let why = match case.outdated() {
+                Some((_, pid)) => format!("process {pid} has older settings"),
+                None => "the daemon does not run".to_owned(),
+            };
+            return Finding::note("admin", format!("nobody listens at {shown}, since {why}"), "");
         }
         let fix = format!("{}: a change of admin needs that", case.restart());
         Finding::fail("admin", format!("nobody listens at {shown}, though the daemon runs"), fix)

@@ -3,7 +3,9 @@
 //! Nothing is opened, for that alone would end the wait of a FIFO's reader; modes, mounts and the room on the disk tell.
 
 mod fifo;
+mod patience;
 mod reading;
+mod sticky;
 mod walk;
 mod writer;
 
@@ -171,6 +173,10 @@ impl Place {
                 let seen = format!("{}: {} cannot be seen", self.what, at.display());
                 Finding::warn(self.check, seen, "run handyproxy doctor as root")
             }
+            Found::Unseen(at, error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                let fix = format!("see to the file system of {} and its server, or {}", at.display(), self.elsewhere);
+                self.fails(&format!("{}: {error}", at.display()), fix)
+            }
             Found::Unseen(at, error) => self.fails(&format!("{}: {error}", at.display()), self.elsewhere.clone()),
         }
     }
@@ -196,7 +202,7 @@ impl Place {
     fn judge_file(&self, at: &Path, facts: &Metadata, writer: &Writer) -> Finding {
         let is_kept = facts.is_file() || facts.is_dir();
         let seen = walk::seen(at, writer.root());
-        let disk = Disk::of(&seen).ok().filter(|_| is_kept);
+        let disk = patience::ask(&seen, Disk::of).ok().filter(|_| is_kept);
         if disk.is_some_and(|disk| disk.is_read_only) {
             let fix = match writer {
                 Writer::Running(..) | Writer::Unit(..) => {
@@ -209,7 +215,14 @@ impl Place {
         let wanted = if facts.is_dir() { WRITE | SEARCH } else { WRITE };
         match writer.account() {
             Some(account) if !account.may(wanted, facts) => return self.barred(at, "write", writer),
-            Some(_) => {}
+            Some(account) => {
+                if let Some(setting) = sticky::forbids(at, facts, account, writer.root()) {
+                    let name = writer::name(account);
+                    let seen =
+                        format!("{name} may not open {}, another user's in such a folder, by {setting}", at.display());
+                    return self.fails(&seen, format!("chown {name} {}, or {}", at.display(), self.elsewhere));
+                }
+            }
             None => {
                 let seen =
                     format!("{}: whether the daemon's user may write {} cannot be seen", self.what, at.display());

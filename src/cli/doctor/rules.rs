@@ -83,6 +83,11 @@ fn wants_four(family: &[String], from: &[String]) -> bool {
     family.first().is_none_or(|family| family != "6") && (from.is_empty() || from.iter().any(|net| !net.contains(':')))
 }
 
+/// The same for IPv6.
+fn wants_six(family: &[String], from: &[String]) -> bool {
+    family.first().is_none_or(|family| family != "4") && (from.is_empty() || from.iter().any(|net| net.contains(':')))
+}
+
 /// Whether a chain for IPv4 is left to which nothing leads.
 fn has_remains(case: &Case) -> bool {
     let of_instance = |rule: &Rule| case.lines.iter().any(|line| rule.is_of(line.get("name")));
@@ -217,7 +222,12 @@ fn ipv6(captured: bool, interfaces: Option<&[&str]>, case: &Case) -> Option<Find
         forwards: machine::is_on("/proc/sys/net/ipv6/conf/all/forwarding"),
         has_way: machine::has_default_route6(),
     };
-    Some(judge_leak(&leak, &case.set_rule("family", "\"both\"", "(without -4)")))
+    let fix = match &case.config.rules {
+        // the file has it, and somebody took them away
+        Some(rules) if wants_six(rules.values("family"), rules.values("from")) => case.rules_up(),
+        _ => case.set_rule("family", "\"both\"", "(without -4)"),
+    };
+    Some(judge_leak(&leak, &fix))
 }
 
 fn judge_leak(leak: &Leak, fix: &str) -> Finding {
@@ -284,17 +294,19 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_is_wanted_unless_the_file_says_no() {
+    fn each_family_is_wanted_unless_the_file_says_no() {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        for (family, from, wanted) in [
-            ("", "", true),
-            ("both", "", true),
-            ("4", "", true),
-            ("6", "", false),
-            ("", "fd00:5::/64", false),
-            ("both", "fd00:5::/64 10.0.5.0/24", true),
+        for (family, from, four, six) in [
+            ("", "", true, true),
+            ("both", "", true, true),
+            ("4", "", true, false),
+            ("6", "", false, true),
+            ("", "fd00:5::/64", false, true),
+            ("", "10.0.5.0/24", true, false),
+            ("both", "fd00:5::/64 10.0.5.0/24", true, true),
         ] {
-            assert_eq!(wants_four(&words(family), &words(from)), wanted, "{family} {from}");
+            let (family, from) = (words(family), words(from));
+            assert_eq!((wants_four(&family, &from), wants_six(&family, &from)), (four, six), "{family:?} {from:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is wrong with the admin, and what it tells of taps.
 
+use std::fs;
+
 use super::each_is_named;
 use super::stage::{Stage, Told};
 use crate::support::eventually;
@@ -86,7 +88,7 @@ fn an_admin_that_does_not_answer_is_named() {
             "all seats are taken",
             |stage| {
                 start(stage, ADMIN, "");
-                stage.write(&std::fs::read_to_string(&stage.file).expect("our own").replace("= 100", "= 1"));
+                stage.write(&fs::read_to_string(&stage.file).expect("our own").replace("= 100", "= 1"));
                 stage.start();
                 let _client: Wire = stage.net.client.connect("203.0.113.9:443".parse().expect("an address"));
                 eventually(|| {
@@ -98,6 +100,25 @@ fn an_admin_that_does_not_answer_is_named() {
             "descriptors",
         ),
     ]);
+}
+
+/// As after a change of the port: whoever stopped it, or moved the admin, would mend nothing.
+#[test]
+fn the_admin_of_a_daemon_with_older_settings_is_taken_for_its_own() {
+    for admin in [ADMIN, "admin = 'FOLDER/admin.sock'"] {
+        let mut stage = Stage::well();
+        start(&mut stage, admin, "");
+        stage.write(&fs::read_to_string(&stage.file).expect("our own").replace(&PORT.to_string(), "8999"));
+        let told = other(&stage, "");
+        let pid = stage.gateway.as_ref().expect("it runs").pid();
+        let found = told.of("admin")[0];
+        assert!(found.seen.contains(&format!(" answers: ready; process {pid} has older settings")), "{}", told.text);
+        assert_eq!((&found.status[..], &found.fix[..]), ("FAIL", "restart handyproxy"), "{}", told.text);
+        let told = other(&stage, "-admin 127.0.0.1:9999");
+        let found = told.of("admin")[0];
+        let seen = format!("nobody listens at 127.0.0.1:9999, since process {pid} has older settings");
+        assert_eq!((&found.status[..], &found.seen), ("note", &seen), "{}", told.text);
+    }
 }
 
 #[test]

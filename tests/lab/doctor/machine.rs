@@ -110,6 +110,18 @@ fn rules_that_are_wrong_are_named() {
     ]);
 }
 
+/// Whoever has the family in the file needs no word of it.
+#[test]
+fn rules_for_ipv6_that_were_taken_away_come_back_as_the_file_says() {
+    let stage = Stage::well();
+    stage.sh("ip6tables -w -t nat -F");
+    let told = stage.examine("-no-net");
+    told.names(&["warn ipv6"], &format!("handyproxy rules up -config {}, or ", stage.file));
+    assert!(!told.of("ipv6")[0].fix.contains("family"), "{}", told.text);
+    stage.rules("up");
+    stage.examine("-no-net").is_well();
+}
+
 /// Where nobody asked for IPv4, or somebody else's rule catches it, nothing is wrong with its absence.
 #[test]
 fn rules_that_are_meant_for_ipv6_alone_are_well() {

@@ -241,6 +241,66 @@ fn a_fifo_with_a_reader_is_well() {
     let _ = reader.wait();
 }
 
+/// The kernel keeps even root from them, but not those who own the folder or the file.
+#[test]
+fn files_of_others_in_a_folder_for_everybody_are_named() {
+    each_row(
+        &[
+            ("-m 1777", "touch f && chown nobody f", "protected_regular", "1", true),
+            ("-m 1777", "mkfifo -m 666 f && chown nobody f", "protected_fifos", "2", true),
+            ("-m 1775", "touch f && chown nobody f", "protected_regular", "2", true),
+            ("-m 1775", "touch f && chown nobody f", "protected_regular", "1", false),
+            ("-m 1777", "touch f && chown nobody f", "protected_regular", "0", false),
+            ("-m 1777", "touch f", "protected_regular", "2", false),
+            ("-m 777", "touch f && chown nobody f", "protected_regular", "2", false),
+            ("-m 1777", "touch f && chown nobody f .", "protected_regular", "2", false),
+        ],
+        |row| format!("{row:?}"),
+        |(mode, make, setting, level, is_wrong)| {
+            let mut stage = Stage::well();
+            stage.gateway = None;
+            let folder = stage.folder.path();
+            stage.sh(&format!("mkdir {mode} {folder}/all && cd {folder}/all && {make}"));
+            stage.write(&format!("{}[[tap]]\nkind = 'flow'\npath = '{folder}/all/f'\n", Stage::settings()));
+            let told = stage.examine_with(&format!("/proc/sys/fs/{setting}"), &format!("{level}\n"));
+            let found = told.of("taps")[0];
+            assert_eq!(found.status, if *is_wrong { "FAIL" } else { "note" }, "{}", told.text);
+            assert_eq!(found.seen.ends_with(&format!("by fs.{setting}")), *is_wrong, "{}", told.text);
+        },
+    );
+}
+
+/// As one of NFS whose server is gone: whatever is asked of it waits for ever.
+#[test]
+fn a_file_system_that_does_not_answer_is_named_and_not_waited_for() {
+    let mut stage = Stage::well();
+    stage.gateway = None;
+    let taps = "[[tap]]\nkind = 'flow'\npath = 'FOLDER/flow.log'\n[[tap]]\nkind = 'dump'\npath = 'FOLDER/dead/deep'\n\
+                [[tap]]\nkind = 'hexlog'\npath = 'FOLDER/dead/hex.log'\n";
+    let text = format!("access-log = 'FOLDER/dead/access.log'\n{}{taps}", Stage::settings());
+    stage.write(&text.replace("FOLDER", stage.folder.path()));
+    stage.sh(&format!("mkdir {}/dead", stage.folder.path()));
+    // the server is whoever has the descriptor, and nobody reads it
+    let script = "import ctypes, os, sys; fd = os.open('/dev/fuse', os.O_RDWR); os.set_inheritable(fd, True); \
+                  how = f'fd={fd},rootmode=40000,user_id=0,group_id=0'.encode(); \
+                  assert ctypes.CDLL(None).mount(b'dead', sys.argv[1].encode(), b'fuse.dead', 0, how) == 0; \
+                  os.execv(sys.argv[2], sys.argv[2:])";
+    let script = stage.folder.write("dead.py", &script.replace("; ", "\n"));
+    let folder = stage.folder.path();
+    let told = stage.told(
+        "timeout",
+        &format!(
+            "-s KILL 300 unshare -m python3 {script} {folder}/dead {PROGRAM} doctor -no-net -config {}",
+            stage.file
+        ),
+    );
+    let bad: Vec<_> = [told.of("taps"), told.of("access-log")].concat();
+    let bad: Vec<_> = bad.into_iter().filter(|found| found.status == "FAIL").collect();
+    assert_eq!(bad.len(), 3, "{}", told.text);
+    let seen = format!("{folder}/dead: no answer within 10s");
+    assert!(bad.iter().all(|found| found.seen.contains(&seen) && found.fix.contains("its server")), "{}", told.text);
+}
+
 #[test]
 fn whoever_is_not_root_hears_that_places_cannot_be_judged() {
     let mut stage = Stage::well();
@@ -276,6 +336,21 @@ fn a_unit_that_does_not_run_is_asked_where_it_lets_its_service_write() {
             assert!(found[0].seen.contains(seen) && found[0].fix.contains(&fix), "{}", told.text);
         },
     );
+}
+
+/// As after `cd /etc/handyproxy`.
+#[test]
+fn the_unit_is_asked_too_where_the_file_is_named_from_its_folder() {
+    let mut stage = Stage::well();
+    let settings = format!("{}[[tap]]\nkind = 'flow'\npath = '/var/log/closed/flow.log'\n", Stage::settings());
+    let shell = format!(
+        "mkdir -m 755 /var/log/closed && cd /etc/handyproxy && exec {PROGRAM} doctor -no-net -config ./NAME.toml"
+    );
+    let told = of_unit(&mut stage, &settings, &shell);
+    let found = told.of("taps");
+    assert!(found.len() == 1 && found[0].seen.contains("nobody may not write "), "{}", told.text);
+    let fix = format!("systemctl enable handyproxy@{0} && systemctl restart handyproxy@{0}", stage.name);
+    assert_eq!(told.of("daemon")[0].fix, fix, "{}", told.text);
 }
 
 /// What the doctor says of an instance whose unit is there and does not run, where a line of shell was run in a world

@@ -5,6 +5,7 @@ use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
+use super::patience;
 use super::writer::Writer;
 use crate::sys::account::{Account, SEARCH};
 
@@ -71,7 +72,7 @@ impl Walk<'_> {
                 continue;
             }
             self.links += 1;
-            let target = match fs::read_link(seen(&next, self.root)) {
+            let target = match patience::ask(&seen(&next, self.root), |link| fs::read_link(link)) {
                 Ok(target) if self.links <= LINKS => target,
                 Ok(_) => return Found::Unseen(next, std::io::Error::other("links lead in a circle")),
                 Err(error) => return Found::Unseen(next, error),
@@ -89,7 +90,7 @@ impl Walk<'_> {
     }
 
     fn facts(&self, path: &Path) -> std::io::Result<Metadata> {
-        fs::symlink_metadata(seen(path, self.root))
+        patience::ask(&seen(path, self.root), |place| fs::symlink_metadata(place))
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::super::tool;
 use super::super::case::Case;
 use super::super::daemon::Listener;
 use super::super::machine;
-use super::walk;
+use super::{patience, walk};
 use crate::sys::account::Account;
 
 /// As whom, and how that is known.
@@ -97,7 +97,7 @@ impl Writer {
     /// What one of its own descriptors leads to, where that can be seen.
     pub(super) fn descriptor(&self, number: u32) -> Option<Metadata> {
         let Writer::Running(_, root) = self else { return None };
-        fs::metadata(root.with_file_name("fd").join(number.to_string())).ok()
+        patience::ask(&root.with_file_name("fd").join(number.to_string()), |fd| fs::metadata(fd)).ok()
     }
 
     /// Whether systemd hands it a secret of this name.
