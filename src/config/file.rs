@@ -71,7 +71,12 @@ pub(super) fn read(path: &str) -> File {
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in errors {
         let place = source.place(error.span().map_or(0, |span| span.start));
-        file.mistakes.push(Mistake { given: place.to_string(), why: error.message().replace('\n', ", ") });
+        let mut why = error.message().replace('\n', ", ");
+        if why.starts_with("missing escaped value") {
+            // CORP\gateway
+            why.push_str("; a text with a backslash goes between single quotes");
+        }
+        file.mistakes.push(Mistake { given: place.to_string(), why });
     }
     source.top(table.get_ref(), &mut file);
     file

@@ -2,11 +2,12 @@
 
 /// The nearest of the words that are known, if one is near: capitals and underscores count for nothing, and one letter,
 /// or two of a longer word, may be missing, too many, wrong or in the place of its neighbour. A short word begins alike,
-/// and is more than a letter: too many are near to one.
+/// and is more than a letter: too many are near to one. Else it is the only one that begins so.
 pub fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let known: Vec<&str> = known.into_iter().collect();
     let simple = |text: &str| text.to_ascii_lowercase().replace('_', "-");
     let word = simple(word);
-    let distances = known.into_iter().filter_map(|known| {
+    let distances = known.iter().filter_map(|&known| {
         let most = if known.len() < 6 { 1 } else { 2 };
         // of what is longer by more than that, too many letters are missing
         if known.len().abs_diff(word.len()) > most || known.len() < 2 || word.len() < 2 {
@@ -18,7 +19,11 @@ pub fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<
         }
         Some((strsim::osa_distance(&word, &known_word), known)).filter(|(distance, _)| *distance <= most)
     });
-    distances.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+    let nearest = distances.min_by_key(|(distance, _)| *distance).map(|(_, known)| known);
+    nearest.or_else(|| {
+        let mut longer = known.into_iter().filter(|known| word.len() > 2 && simple(known).starts_with(&word));
+        longer.next().filter(|_| longer.next().is_none())
+    })
 }
 
 #[cfg(test)]
@@ -32,7 +37,9 @@ mod tests {
             ("sniff-timout", Some("sniff-timeout")),
             ("sniff-tmieuot", Some("sniff-timeout")),
             ("Sniff_Timeout", Some("sniff-timeout")),
-            ("sniff-time", None),
+            ("sniff-time", Some("sniff-timeout")),
+            ("sniff", None),
+            ("idle", Some("idle-timeout")),
             ("dsn", Some("dns")),
             ("taps", Some("tap")),
             ("cat", Some("ca")),

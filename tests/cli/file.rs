@@ -164,6 +164,11 @@ fn what_is_no_toml_is_told_together_with_the_other_mistakes() {
     // a key that stands twice, and what is no text at all
     let path = folder.config("mark = 1\nmark = 2\n");
     assert!(mistakes(&folder, &format!("check -config {path}"))[0].starts_with("gateway.toml:2"));
+    // a domain's user
+    let path = folder.config("auth = \"ntlm\"\nuser = \"CORP\\gateway\"\n");
+    let told = mistakes(&folder, &format!("check -config {path}"));
+    let why = "; a text with a backslash goes between single quotes";
+    assert!(told[0].starts_with("gateway.toml:2: ") && told[0].ends_with(why), "{told:?}");
     fs::write(&path, b"mark = 1\n\xff\xfe\n").expect("our file");
     assert!(mistakes(&folder, &format!("check -config {path}"))[0].starts_with("gateway.toml:2"));
     // no file

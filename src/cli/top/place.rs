@@ -2,7 +2,7 @@
 
 use crate::config::{self, AdminAddr, Mistake, Top};
 
-const HOW: &str = "it is switched on by a line such as admin = \"/run/handyproxy/gateway.sock\" or \
+const HOW: &str = "it is switched on by a line such as admin = \"/run/handyproxy/gateway/admin.sock\" or \
                    admin = \"127.0.0.1:9843\" in the instance's file (handyproxy.conf(5)), and a new start";
 
 /// Why it was not found.
