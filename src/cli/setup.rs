@@ -71,7 +71,8 @@ fn undo(name: &str, etc: &Path) -> Result<(), String> {
     }
     console.say(&format!("Taking back what setup did for {name}:"));
     let again = |why| format!("{why}; the rest is taken back, try -undo again");
-    back::by_hand(&room, &|line| console.say(line)).map_err(again)?;
+    back::by_hand(&room, &|line| console.say(line))
+        .map_err(|why| format!("{why}; the rest is still there, try -undo again"))?;
     back::run(&room, &|line| console.say(line)).map_err(again)?;
     console.say("all of it is taken back");
     Ok(())

@@ -67,16 +67,16 @@ pub(super) fn by_hand(room: &Room, say: &dyn Fn(&str)) -> Result<(), String> {
     }
     if machine::has_systemd() {
         let daemon = format!("handyproxy@{name}.service");
-        if machine::printed("systemctl", &["is-enabled", &daemon]).trim() == "enabled" {
+        if machine::asked("systemctl", &["is-enabled", &daemon])?.trim() == "enabled" {
             machine::run("systemctl", &["disable", &daemon])?;
             say("  unit disabled");
         }
-        if machine::printed("systemctl", &["is-active", &daemon]).trim() == "active" {
+        if machine::asked("systemctl", &["is-active", &daemon])?.trim() == "active" {
             machine::run("systemctl", &["stop", &daemon])?;
             say("  daemon stopped");
         }
     }
-    if !room.has("rules") && !machine::printed(TOOL, &["status", "--porcelain", "--name", name]).is_empty() {
+    if !room.has("rules") && !machine::asked(TOOL, &["status", "--porcelain", "--name", name])?.is_empty() {
         machine::run(TOOL, &["down", "--name", name])?;
         say("  rules that were loaded by hand taken down");
         if !machine::has_systemd() {
@@ -86,8 +86,10 @@ pub(super) fn by_hand(room: &Room, say: &dyn Fn(&str)) -> Result<(), String> {
     Ok(())
 }
 
-/// Tells systemd to end what a unit does; one that does not, or is gone with its package, has ended.
+/// Tells systemd to end what a unit does; one that does not, or is gone with its package, has ended. Where systemd says
+/// nothing, neither is known.
 fn ended(verb: &str, unit: &str, [ask, answer]: [&str; 2]) -> Result<(), String> {
     let told = machine::run("systemctl", &[verb, unit]);
-    if told.is_err() && machine::printed("systemctl", &[ask, unit]).trim() != answer { Ok(()) } else { told }
+    let has_ended = || machine::asked("systemctl", &[ask, unit]).is_ok_and(|state| state.trim() != answer);
+    if told.is_err() && has_ended() { Ok(()) } else { told }
 }

@@ -1,5 +1,6 @@
 //! What setup changed and takes back: when a step fails, when nobody confirms, when it is killed, and by -undo.
 
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,46 @@ fn a_systemctl_that_does_not_end_is_named_and_all_is_taken_back() {
     assert_eq!(code, Some(1), "{said}");
     let named = "systemctl mask --runtime handyproxy-rules@gateway.service: no end within ";
     contains(&said, &[named, "gateway.toml removed", "all of it was taken back"]);
+    stage.is_clean();
+}
+
+/// Of what nobody says that it has ended, none says so, and the way back can be gone once more.
+#[test]
+fn a_systemctl_that_does_not_end_is_not_taken_for_an_answer() {
+    let stage = Stage::new(Policy::default());
+    assert_eq!(stage.done(&gateway()).0, Some(0));
+    let hangs = ["hang.disable.handyproxy", "hang.is-enabled.handyproxy"];
+    hangs.iter().for_each(|hang| stage.write(hang, ""));
+    let undone = || {
+        let mut undo = stage.setup("-undo");
+        undo.hang_up();
+        undo.ends_within(LONG * 3)
+    };
+    let (code, said) = undone();
+    assert!(code == Some(1) && stage.is_enabled(), "{said}");
+    contains(&said, &["unit disabled: failed: systemctl disable ", "try -undo again"]);
+    hangs.iter().for_each(|hang| fs::remove_file(stage.path(hang)).expect("ours"));
+    let (code, said) = stage.done("-undo");
+    assert_eq!(code, Some(0), "{said}");
+    stage.is_clean();
+}
+
+/// The same where setup has only written, and all else was begun by hand.
+#[test]
+fn what_was_enabled_by_hand_is_not_left_without_its_file() {
+    let stage = Stage::new(Policy::default()).without_systemd();
+    assert_eq!(stage.done(&gateway()).0, Some(3));
+    fs::create_dir_all(stage.path("run/systemd/system")).expect("ours");
+    assert_eq!(stage.start("systemctl enable handyproxy@gateway.service").ends().0, Some(0));
+    stage.write("hang.is-enabled.handyproxy", "");
+    let mut undo = stage.setup("-undo");
+    undo.hang_up();
+    let (code, said) = undo.ends_within(LONG * 3);
+    assert!(code == Some(1) && stage.path("etc/gateway.toml").exists(), "{said}");
+    contains(&said, &["systemctl is-enabled handyproxy@gateway.service: no end within ", "the rest is still there"]);
+    fs::remove_file(stage.path("hang.is-enabled.handyproxy")).expect("ours");
+    let (code, said) = stage.done("-undo");
+    assert_eq!(code, Some(0), "{said}");
     stage.is_clean();
 }
 
