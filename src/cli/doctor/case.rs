@@ -88,7 +88,8 @@ impl<'a> Case<'a> {
 
     /// Its unit, where it is one's.
     pub(super) fn unit(&self) -> Option<String> {
-        let file = Path::new(self.config.file.as_deref()?);
+        // named from within its folder, it is the same file
+        let file = std::path::absolute(self.config.file.as_deref()?).ok()?;
         Some(format!("handyproxy@{}", self.name?)).filter(|_| file.parent() == Some(Path::new(FOLDER)))
     }
 

@@ -338,6 +338,21 @@ fn a_unit_that_does_not_run_is_asked_where_it_lets_its_service_write() {
     );
 }
 
+/// As after `cd /etc/handyproxy`.
+#[test]
+fn the_unit_is_asked_too_where_the_file_is_named_from_its_folder() {
+    let mut stage = Stage::well();
+    let settings = format!("{}[[tap]]\nkind = 'flow'\npath = '/var/log/closed/flow.log'\n", Stage::settings());
+    let shell = format!(
+        "mkdir -m 755 /var/log/closed && cd /etc/handyproxy && exec {PROGRAM} doctor -no-net -config ./NAME.toml"
+    );
+    let told = of_unit(&mut stage, &settings, &shell);
+    let found = told.of("taps");
+    assert!(found.len() == 1 && found[0].seen.contains("nobody may not write "), "{}", told.text);
+    let fix = format!("systemctl enable handyproxy@{0} && systemctl restart handyproxy@{0}", stage.name);
+    assert_eq!(told.of("daemon")[0].fix, fix, "{}", told.text);
+}
+
 /// What the doctor says of an instance whose unit is there and does not run, where a line of shell was run in a world
 /// with an empty `/var/log`; `NAME` is the instance's.
 fn of_unit(stage: &mut Stage, settings: &str, shell: &str) -> Told {
