@@ -71,9 +71,7 @@ fn a_systemctl_that_does_not_end_is_not_taken_for_an_answer() {
     let stage = Stage::new(Policy::default());
     assert_eq!(stage.done(&gateway()).0, Some(0));
     let hangs = ["hang.disable.handyproxy", "hang.is-enabled.handyproxy"];
-    for hang in hangs {
-        stage.write(hang, "");
-    }
+    hangs.iter().for_each(|hang| stage.write(hang, ""));
     let undone = || {
         let mut undo = stage.setup("-undo");
         undo.hang_up();
@@ -82,9 +80,7 @@ fn a_systemctl_that_does_not_end_is_not_taken_for_an_answer() {
     let (code, said) = undone();
     assert!(code == Some(1) && stage.is_enabled(), "{said}");
     contains(&said, &["unit disabled: failed: systemctl disable ", "try -undo again"]);
-    for hang in hangs {
-        fs::remove_file(stage.path(hang)).expect("ours");
-    }
+    hangs.iter().for_each(|hang| fs::remove_file(stage.path(hang)).expect("ours"));
     let (code, said) = stage.done("-undo");
     assert_eq!(code, Some(0), "{said}");
     stage.is_clean();
