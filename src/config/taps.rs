@@ -94,6 +94,15 @@ impl TapForm {
         found.map(|(_, kind, format)| (kind, format)).expect("the table has them all, a test counts")
     }
 
+    /// What its only file is called in a folder, where it has but one.
+    pub fn file_name(self) -> Option<&'static str> {
+        match self {
+            TapForm::Flow | TapForm::Informer => Some("flow.log"),
+            TapForm::Hexlog => Some("hexlog.log"),
+            TapForm::Dumper | TapForm::Raw | TapForm::Writefile | TapForm::Pcapng => None,
+        }
+    }
+
     /// Whether it writes a file, or two, per session.
     pub fn is_per_session(self) -> bool {
         matches!(self, TapForm::Dumper | TapForm::Raw | TapForm::Writefile)

@@ -13,8 +13,6 @@ use crate::format::Facts;
 use crate::format::informer::{Event, Pair};
 use crate::format::readable::{self, Moment, Readable, Seen};
 
-/// The file in a folder.
-const NAME: &str = "flow.log";
 const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// Writes lines.
@@ -43,7 +41,7 @@ type Sessions<T> = HashMap<u64, (Weak<Facts>, T)>;
 impl Flow {
     /// Opens the file.
     pub(super) fn open(settings: &TapSettings) -> io::Result<Flow> {
-        let path = settings.path.as_deref().map(|path| output::place(path, NAME)).transpose()?;
+        let path = settings.path.as_deref().map(|path| output::place(path, settings.form)).transpose()?;
         let output = Output::open(path.as_deref(), settings.append)?;
         let lines = match settings.form {
             TapForm::Informer => Lines::Informer(HashMap::new()),

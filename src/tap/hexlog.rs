@@ -10,9 +10,6 @@ use super::{Record, What};
 use crate::config::TapSettings;
 use crate::format::hexlog::{self, Line};
 
-/// The file in a folder.
-const NAME: &str = "hexlog.log";
-
 pub(super) struct Hexlog {
     path: Option<PathBuf>,
     output: Output,
@@ -20,7 +17,7 @@ pub(super) struct Hexlog {
 
 impl Hexlog {
     pub(super) fn open(settings: &TapSettings) -> io::Result<Hexlog> {
-        let path = settings.path.as_deref().map(|path| output::place(path, NAME)).transpose()?;
+        let path = settings.path.as_deref().map(|path| output::place(path, settings.form)).transpose()?;
         if let Some(path) = &path {
             if settings.append { end_line(path) } else { check(path) }?;
         }

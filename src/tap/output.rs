@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::config::TapForm;
 use crate::sys::process;
 
 /// What is gathered before it is written.
@@ -304,13 +305,14 @@ impl From<Torn> for io::Error {
     }
 }
 
-/// Where a tap's only file is: at `path`, or under this name if that is a folder. Folders that are missing are made.
+/// Where a tap's only file is: at `path`, or under its name if that is a folder. Folders that are missing are made.
 ///
 /// # Errors
 /// Those of mkdir(2).
-pub(super) fn place(path: &Path, name: &str) -> io::Result<PathBuf> {
+pub(super) fn place(path: &Path, form: TapForm) -> io::Result<PathBuf> {
     let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir();
-    let file = if is_folder { path.join(name) } else { path.to_owned() };
+    let name = form.file_name().filter(|_| is_folder);
+    let file = name.map_or(path.to_owned(), |name| path.join(name));
     file.parent().map_or(Ok(()), folder)?;
     Ok(file)
 }

@@ -102,14 +102,25 @@ fn word_of(section: &Section, name: &str) -> Result<Option<String>, Mistake> {
 /// Whether two taps would write over each other in one file. In one folder, files of two kinds have two names.
 pub(super) fn clash(one: &TapSettings, other: &TapSettings) -> bool {
     let pair = [one, other];
-    if one.path != other.path || pair.iter().any(|tap| tap.form.is_per_session()) {
+    if pair.iter().any(|tap| tap.form.is_per_session()) {
         return false;
     }
-    match &one.path {
-        Some(path) => one.form.words().0 == other.form.words().0 || !is_folder(path),
+    match (&one.path, &other.path) {
+        (Some(path), Some(again)) => {
+            let is_same = path == again && (one.form.words().0 == other.form.words().0 || !is_folder(path));
+            is_same || written(one) == written(other)
+        }
         // lines can stand between lines, packets cannot
-        None => pair.iter().any(|tap| tap.form == TapForm::Pcapng),
+        (None, None) => pair.iter().any(|tap| tap.form == TapForm::Pcapng),
+        _ => false,
     }
+}
+
+/// The file of a tap that has but one, or the folder of its captures.
+pub(super) fn written(tap: &TapSettings) -> Option<PathBuf> {
+    let path = tap.path.as_deref()?;
+    let name = tap.form.file_name().filter(|_| is_folder(path));
+    Some(name.map_or(path.to_owned(), |name| path.join(name)))
 }
 
 fn is_folder(path: &Path) -> bool {

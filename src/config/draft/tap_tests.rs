@@ -163,6 +163,9 @@ fn two_taps_do_not_write_into_one_file() {
         ("dump:/x", "dump/raw:/x", false),
         ("dump:/x", "pcapng:/x/", false),
         ("flow", "hexlog", false),
+        ("flow:/x/", "hexlog:/x/flow.log", true),
+        ("hexlog:/x/hexlog.log", "hexlog:/x/", true),
+        ("flow:/x/", "flow:/x/hexlog.log", false),
         ("flow:/x", "flow:/y", false),
     ] {
         let outcome = read("", &["-tap", one, "-tap", other]);
@@ -196,5 +199,9 @@ fn a_tap_and_the_access_log_do_not_share_a_file() {
     let log = std::env::temp_dir().join("both.log");
     let wanted = format!("f:2: tap: writes where access-log does, {}: give it a path of its own", log.display());
     assert_eq!(mistakes, [wanted]);
-    read("access-log = 'both.log'\n[[tap]]\nkind = 'flow'\npath = 'other'\n", &[]).expect("they do not");
+    read("access-log = 'x/flow.log'\n[[tap]]\nkind = 'flow'\npath = 'x/'\n", &[]).expect_err("they do by its name");
+    for path in ["other", "x/"] {
+        let text = format!("access-log = 'both.log'\n[[tap]]\nkind = 'flow'\npath = '{path}'\n");
+        read(&text, &[]).expect("they do not");
+    }
 }
