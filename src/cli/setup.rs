@@ -161,7 +161,7 @@ fn test(asker: &mut Asker<'_>, plan: &mut Plan, goal: &Goal, wishes: &Wishes) ->
         if let Some(why) = &outcome.failed {
             asker.console.say(&format!("  failed: {why}"));
             if asker.quiet && !wishes.force {
-                return Err(format!("the proxy {} fails its test: {why}", plan.upstream));
+                return Err(format!("the proxy {} fails its test, -force would go on: {why}", plan.upstream));
             }
             if !asker.quiet && outcome.wants_credentials && asker.agrees("Give other credentials, yes or no", true)? {
                 questions::credentials(asker, plan, None, None, None)?;
@@ -197,11 +197,12 @@ fn summary(console: &Console, plan: &Plan, wishes: &Wishes, systemd: bool) {
         console.say("\nNothing is started.");
         return;
     }
-    console.say("\nThese are going to be run:\n");
+    console.say(if systemd {
+        "\nThese are going to be run:\n"
+    } else {
+        "\nThere is no systemd here: these are going to be run only if a daemon listens on that port already:\n"
+    });
     plan.commands(systemd).iter().for_each(|line| console.say(&format!("  {line}")));
-    if !systemd {
-        console.say("\nThere is no systemd here: the rules only come up if a daemon listens already.");
-    }
     if plan.mode == crate::config::Mode::Gateway && !machine::forwards() {
         console.say("\nnote: net.ipv4.ip_forward is 0, so what is not caught goes nowhere; see sysctl.d(5)");
     }
