@@ -19,6 +19,7 @@ mod policy;
 mod rules;
 mod status;
 mod upstream;
+mod way;
 
 use std::fs;
 use std::path::PathBuf;
@@ -110,6 +111,7 @@ impl Machine {
         findings.extend(firewall::check(&case));
         findings.extend(loops::check(&case));
         findings.extend(kernel::check(&case));
+        findings.extend(way::check(&case));
         findings.extend(daemon::check(&case));
         findings.extend(places::check(&case));
         findings.extend(wait_for(admin::check(&case))?);

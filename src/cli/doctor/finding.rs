@@ -26,7 +26,7 @@ pub const CHECKS: [(&str, &str, &str); 29] = [
     ("daemon", "taps", "the daemon may write where each tap writes, and there is room; none is failing"),
     ("daemon", "access-log", "the same for the access log, where it is a file or the journal"),
     ("daemon", "admin", "the daemon, and nothing else, answers at admin, and is ready"),
-    ("upstream", "route", "there is a route to each address of each proxy"),
+    ("upstream", "route", "there is a route to each address of each proxy, and for local rules a default route"),
     ("upstream", "reach", "each address of each proxy can be connected to, TLS included"),
     ("upstream", "login", "the proxy asks for nothing that we cannot say, and takes our credentials"),
     ("upstream", "connect-443", "the proxy opens a tunnel by name to port 443"),

@@ -79,12 +79,12 @@ fn four(up: &str, case: &Case) -> Finding {
 }
 
 /// Whether `[rules]` is for IPv4 too: by its family, and by the networks of its clients.
-fn wants_four(family: &[String], from: &[String]) -> bool {
+pub(super) fn wants_four(family: &[String], from: &[String]) -> bool {
     family.first().is_none_or(|family| family != "6") && (from.is_empty() || from.iter().any(|net| !net.contains(':')))
 }
 
 /// The same for IPv6.
-fn wants_six(family: &[String], from: &[String]) -> bool {
+pub(super) fn wants_six(family: &[String], from: &[String]) -> bool {
     family.first().is_none_or(|family| family != "4") && (from.is_empty() || from.iter().any(|net| net.contains(':')))
 }
 
