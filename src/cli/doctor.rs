@@ -9,6 +9,7 @@ mod clock;
 mod daemon;
 mod finding;
 mod firewall;
+mod interfaces;
 mod kernel;
 mod loaded;
 mod loops;
@@ -108,6 +109,7 @@ impl Machine {
             findings.extend(unreadable);
         }
         findings.extend(rules::check(&case));
+        findings.extend(interfaces::check(&case));
         findings.extend(firewall::check(&case));
         findings.extend(loops::check(&case));
         findings.extend(kernel::check(&case));

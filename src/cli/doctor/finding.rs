@@ -7,7 +7,7 @@ use serde_json::json;
 /// Every check in the order of its findings, which is the way of a connection: its group, its name, what it looks at.
 pub const CHECKS: [(&str, &str, &str); 29] = [
     ("rules", "settings", "the file has no mistake, and the daemon's user may read it and the files that it names"),
-    ("rules", "rules", "netfilter hands connections to local-port"),
+    ("rules", "rules", "netfilter hands connections to local-port, and the interfaces that the rules name are there"),
     ("rules", "rules-match", "what is loaded is what the file says"),
     ("rules", "captured", "connections have been captured; the kernel counts them"),
     ("rules", "confirm", "the rules are there to stay, and wait for no handyproxy-rules confirm"),

@@ -2,6 +2,7 @@
 
 use super::case::Case;
 use super::finding::Finding;
+use super::interfaces::is_for;
 use super::loaded::Rule;
 use super::machine;
 use super::status::{self, Line, Status};
@@ -200,15 +201,8 @@ struct Leak {
 
 fn ipv6(captured: bool, interfaces: Option<&[&str]>, case: &Case) -> Option<Finding> {
     let addresses = machine::addresses6()?;
-    let counts = |name: &str| {
-        name != "lo"
-            && interfaces.is_none_or(|names| {
-                names.iter().any(|wanted| match wanted.strip_suffix('+').or(wanted.strip_suffix('*')) {
-                    Some(start) => name.starts_with(start),
-                    None => name == *wanted,
-                })
-            })
-    };
+    let counts =
+        |name: &str| name != "lo" && interfaces.is_none_or(|words| words.iter().any(|word| is_for(word, name)));
     let local = case.is_local();
     let leak = Leak {
         captured,

@@ -69,6 +69,28 @@ fn rules_that_are_wrong_are_named() {
             "handyproxy rules up",
         ),
         (
+            "interfaces that are not there",
+            |stage| {
+                let named = |names: &str| Stage::settings().replace("['lan']", names);
+                stage.write(&named("['la+', 'wan']"));
+                stage.rules("up");
+                stage.examine("-no-net").is_well();
+                stage.write(&named("['la+', 'eth9', 'br-+']"));
+                stage.rules("up");
+                let told = stage.examine("-no-net");
+                assert!(told.text.contains("warn  rules: there is no interface br-+, eth9:"), "{}", told.text);
+                // without the file it is the rules that name them
+                let blank = stage.doctor(&format!("-local-port {PORT} -sniff-timeout 1s -no-net"));
+                blank.names(&["warn rules"], "handyproxy-rules gateway up");
+                // they may come
+                stage.sh("ip link add eth9 type veth peer name br-7");
+                stage.examine("-no-net").is_well();
+                told
+            },
+            &["warn rules"],
+            "interfaces = [\"NAME\"] under [rules]",
+        ),
+        (
             "rules that wait for a confirmation",
             |stage| {
                 stage.rules("up -confirm 60s");
