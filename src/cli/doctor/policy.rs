@@ -68,7 +68,7 @@ impl Terms<'_> {
     pub(super) fn port_443(&self, asked: &str, verdict: &Verdict) -> Finding {
         let seen = |what: &str| format!("{}: CONNECT {asked}: {what}", self.proxy);
         let other = "handyproxy doctor -target HOST, with a host that this proxy reaches";
-        let kind = format!("is it a proxy, and of this kind? http://, https:// or socks5://{}", self.place);
+        let kind = self.kind();
         match verdict {
             Verdict::Open => Finding::ok("connect-443", seen("opened")),
             Verdict::Forbidden(why) => {
@@ -81,6 +81,17 @@ impl Terms<'_> {
             Verdict::Silent(why) => Finding::warn("connect-443", seen(why), format!("{kind}; if it is, {other}")),
             Verdict::Broken(why) | Verdict::Login(why) => Finding::fail("connect-443", seen(why), kind),
         }
+    }
+
+    /// It does not speak SOCKS5, which it was to.
+    pub(super) fn no_greeting(&self, why: &str) -> Finding {
+        let seen = format!("{} does not answer a SOCKS5 greeting: {why}", self.proxy);
+        Finding::fail("connect-443", seen, self.kind())
+    }
+
+    /// What to ask oneself of a proxy that is not understood.
+    fn kind(&self) -> String {
+        format!("is it a proxy, and of this kind? http://, https:// or socks5://{}", self.place)
     }
 
     /// A tunnel by name to port 80.
@@ -230,6 +241,14 @@ mod tests {
         assert_eq!(judged(|verdict| blind.by_address("1:443", true, verdict))[1], Fail);
         assert_eq!(judged(|verdict| blind.by_address("1:443", false, verdict))[1], Warn);
         assert!(usual.port_80("a:80", &verdicts()[1]).fix.starts_with("plain-http = \"auto\" under [upstream.corp]"));
+    }
+
+    #[test]
+    fn whoever_does_not_answer_a_greeting_is_no_socks_proxy() {
+        let found = terms(&[]).no_greeting("10.0.0.1:3128: nothing within 5s");
+        assert_eq!((found.check, found.status), ("connect-443", Fail));
+        assert!(found.seen.contains("does not answer a SOCKS5 greeting: 10.0.0.1:3128: nothing"), "{found:?}");
+        assert!(["http://", "https://", "socks5://"].iter().all(|kind| found.fix.contains(kind)), "{found:?}");
     }
 
     #[test]

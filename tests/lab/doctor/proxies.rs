@@ -1,10 +1,11 @@
 //! What is wrong with the proxies, their names and their clocks.
 
+use std::thread;
 use std::time::Duration;
 
 use super::each_is_named;
 use super::proxy::Manners;
-use super::stage::Stage;
+use super::stage::{Stage, Told};
 use crate::support::each_row;
 use crate::support::topology::UPSTREAM;
 
@@ -31,8 +32,29 @@ fn a_proxy_that_cannot_be_reached_is_named() {
         ),
         ("no such name", |stage| stage.examine("-upstream-proxy proxy.invalid"), &["FAIL names"], "/etc/resolv.conf"),
         (
-            "it speaks something else",
-            |stage| stage.examine("-upstream-proxy socks5://10.2.0.2:3128"),
+            "it says nothing to SOCKS5",
+            |stage| {
+                let _silent = stage.net.upstream.listen("10.2.0.2:3129");
+                no_socks(stage, "10.2.0.2:3129", "nothing within 5s")
+            },
+            &["FAIL connect-443"],
+            "http://, https:// or socks5://",
+        ),
+        (
+            "it says something else to SOCKS5",
+            |stage| {
+                let other = stage.net.upstream.listen("10.2.0.2:3129");
+                let told = thread::scope(|scope| {
+                    scope.spawn(|| {
+                        let mut wire = other.accept_asked();
+                        wire.expect([5, 1, 0]);
+                        wire.send("HTTP/1.1 400 No\r\n\r\n");
+                    });
+                    no_socks(stage, "10.2.0.2:3129", "\"HTTP/1.1 400 No\\r\\n\\r\\n\"; an HTTP proxy is http://")
+                });
+                other.expect_no_connection(Duration::ZERO);
+                told
+            },
             &["FAIL connect-443"],
             "http://, https:// or socks5://",
         ),
@@ -43,6 +65,18 @@ fn a_proxy_that_cannot_be_reached_is_named() {
             "handyproxy -config",
         ),
     ]);
+}
+
+/// What is said of one that does not speak SOCKS5, and that it is all.
+fn no_socks(stage: &Stage, at: &str, why: &str) -> Told {
+    let told = stage.examine(&format!("-upstream-proxy socks5://{at}"));
+    let seen = &told.of("connect-443")[0].seen;
+    let wanted = format!("socks5://{at} does not answer a SOCKS5 greeting: {at}: ");
+    assert!(seen.starts_with(&wanted) && seen.contains(why), "{}", told.text);
+    for check in ["login", "connect-80", "by-address"] {
+        assert!(told.of(check).is_empty(), "{check}: {}", told.text);
+    }
+    told
 }
 
 /// What a proxy does, with which flags it is examined, what is wrong then, and what the fix says.
