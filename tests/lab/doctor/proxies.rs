@@ -87,13 +87,27 @@ fn what_a_proxy_refuses_is_named() {
     const FORBIDDEN: &str = "403 Forbidden";
     let refuses = |what: &'static str, how: &'static str| Manners { refusals: vec![(what, how)], ..Manners::default() };
     let asks = |challenge: &'static str| Manners { challenge: Some(challenge), ..Manners::default() };
-    let rows: [Conduct; 13] = [
+    let rows: [Conduct; 15] = [
         (
             "port 443",
             refuses("example.com:443", FORBIDDEN),
             "",
             &["FAIL connect-443"],
             "have the proxy allow CONNECT to port 443",
+        ),
+        (
+            "CONNECT, as a web server",
+            refuses("", "501 Unsupported method"),
+            "",
+            &["FAIL connect-443", "warn connect-80"],
+            "it may be no proxy at all",
+        ),
+        (
+            "what it does not understand",
+            refuses(":443", "400 Bad Request"),
+            "",
+            &["FAIL connect-443"],
+            "it may be no proxy at all",
         ),
         ("port 80", refuses(":80", FORBIDDEN), "", &["warn connect-80"], "plain-http = \"auto\" in "),
         ("port 80, relayed", refuses(":80", "405 No"), "-plain-http auto", &[], ""),
