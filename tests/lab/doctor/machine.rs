@@ -332,6 +332,27 @@ fn a_kernel_that_is_told_the_wrong_things_is_named() {
     ]);
 }
 
+/// It is known by its program, whatever that is called.
+#[test]
+fn a_daemon_by_another_name_is_no_stranger() {
+    let mut stage = Stage::well();
+    let [short, versioned] = ["hp", "handyproxy-2"].map(|name| format!("{}/{name}", stage.folder.path()));
+    stage.sh(&format!("cp {} {short} && ln {short} {versioned}", env!("CARGO_BIN_EXE_handyproxy")));
+    let run = format!("-config {}", stage.file);
+    let start = |stage: &mut Stage, program: &str| {
+        stage.gateway = None;
+        stage.start_as(Launch::of(program, &run));
+    };
+    start(&mut stage, &short);
+    let told = stage.told(&short, &format!("doctor {run}"));
+    told.is_well();
+    assert!(told.of("daemon")[0].seen.starts_with("hp (process "), "{}", told.text);
+    // another file with another name may be anything
+    stage.examine("").names(&["FAIL daemon"], "unless it is handyproxy by another name");
+    start(&mut stage, &versioned);
+    stage.examine("").is_well();
+}
+
 #[test]
 fn a_daemon_that_is_not_there_or_too_small_is_named() {
     each_is_named(&[
