@@ -63,7 +63,12 @@ fn where_all_is_well_it_says_so() {
     let pid = stage.gateway.as_ref().expect("it runs").pid();
     assert!(told.of("daemon")[0].seen.contains(&format!("process {pid}")), "{}", told.text);
     // without its file, by its port
-    stage.doctor(&format!("-local-port {PORT} -upstream-proxy {UPSTREAM} -sniff-timeout 1s")).is_well();
+    let blank = stage.doctor(&format!("-local-port {PORT} -upstream-proxy {UPSTREAM} -sniff-timeout 1s"));
+    blank.is_well();
+    // each is told what it has
+    let fixes = [&told, &blank].map(|told| told.of("client-dns")[0].fix.clone());
+    assert!(fixes[0].contains("dns = true under [rules], dns = [") && fixes[0].contains(&stage.file), "{fixes:?}");
+    assert_eq!(fixes[1], "if they have none: -dns THE ADDRESS THAT CLIENTS SEE");
     // nobody is asked
     let asked = stage.proxy.as_ref().expect("it runs").asked().len();
     let told = stage.examine("-no-net");

@@ -200,7 +200,8 @@ impl Terms<'_> {
         if usable.is_empty() {
             return "have the proxy offer basic, digest, ntlm or negotiate".to_owned();
         }
-        format!("auth = [{}], with user and password-file (or keytab){}", usable.join(", "), self.place)
+        let keytab = if usable.iter().any(|name| name == "\"negotiate\"") { " (or keytab)" } else { "" };
+        format!("auth = [{}], with user and password-file{keytab}{}", usable.join(", "), self.place)
     }
 
     fn who(&self) -> String {
@@ -306,11 +307,13 @@ mod tests {
         let both = offers(&["NTLM", "Basic"]);
         let wrong = Verdict::Login("credentials refused: user me by basic".to_owned());
         let silent = Verdict::Silent("nothing within 15s".to_owned());
-        let rows: [Row<'_>; 8] = [
+        let tickets = offers(&["Negotiate"]);
+        let rows: [Row<'_>; 9] = [
             (&[], None, Some(&silent), Note, ""),
             (&[], None, None, Ok, ""),
             (&[Scheme::Basic], None, Some(&Verdict::Open), Ok, ""),
-            (&[], Some(&both), None, Fail, "auth = [\"ntlm\", \"basic\"], with user and password-file"),
+            (&[], Some(&both), None, Fail, "auth = [\"ntlm\", \"basic\"], with user and password-file under "),
+            (&[], Some(&tickets), None, Fail, "auth = [\"negotiate\"], with user and password-file (or keytab) under "),
             (&[Scheme::Digest], Some(&both), None, Fail, "auth = [\"ntlm\", \"basic\"]"),
             (&[Scheme::Basic], Some(&both), Some(&Verdict::Open), Ok, ""),
             (&[Scheme::Basic], Some(&both), Some(&wrong), Fail, "see to user and password-file under [upstream.corp]"),

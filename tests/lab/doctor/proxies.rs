@@ -128,7 +128,7 @@ fn what_a_proxy_refuses_is_named() {
             asks("Basic realm=\"x\""),
             "",
             &["FAIL login"],
-            "auth = [\"basic\"], with user and password-file",
+            "auth = [\"basic\"], with user and password-file in ",
         ),
         (
             "our scheme",
