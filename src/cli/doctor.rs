@@ -9,6 +9,7 @@ mod clock;
 mod daemon;
 mod finding;
 mod firewall;
+mod interfaces;
 mod kernel;
 mod loaded;
 mod loops;
@@ -19,6 +20,7 @@ mod policy;
 mod rules;
 mod status;
 mod upstream;
+mod way;
 
 use std::fs;
 use std::path::PathBuf;
@@ -100,16 +102,18 @@ impl Machine {
             unseen: &self.loaded.unseen,
             listener: Listener::on(config.local_port),
         };
-        let mut findings = settings(config);
+        let mut findings = settings(config, how);
         let unreadable = places::unreadable(&case);
         if !unreadable.is_empty() {
             findings.retain(|finding| finding.status != finding::Status::Ok);
             findings.extend(unreadable);
         }
         findings.extend(rules::check(&case));
+        findings.extend(interfaces::check(&case));
         findings.extend(firewall::check(&case));
         findings.extend(loops::check(&case));
         findings.extend(kernel::check(&case));
+        findings.extend(way::check(&case));
         findings.extend(daemon::check(&case));
         findings.extend(places::check(&case));
         findings.extend(wait_for(admin::check(&case))?);
@@ -135,12 +139,22 @@ fn mistaken(file: &str, mistakes: &[Mistake]) -> Report {
 }
 
 /// The settings have no mistake, or there would be none; some are hardly meant.
-fn settings(config: &Config) -> Vec<Finding> {
+fn settings(config: &Config, how: &Doctor) -> Vec<Finding> {
     let remarks = config.remarks();
     if remarks.is_empty() {
-        let file =
-            config.file.as_ref().map_or_else(|| "no file, so those of the command line".to_owned(), Clone::clone);
-        return vec![Finding::ok("settings", format!("no mistake: {file}"))];
+        return vec![match &config.file {
+            Some(file) => Finding::ok("settings", format!("no mistake: {file}")),
+            None if how.all => {
+                let seen = format!(
+                    "no instance in {}, and nothing given: the defaults are examined, port {} and {}",
+                    case::FOLDER,
+                    config.local_port,
+                    config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>().join(", ")
+                );
+                Finding::note("settings", seen, "handyproxy doctor -config FILE, or handyproxy setup to write one")
+            }
+            None => Finding::ok("settings", "no mistake: no file, so those of the command line"),
+        }];
     }
     remarks.into_iter().map(|remark| Finding::note("settings", remark, "")).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Deadline, Failure, Link, Upstream, connect};
+use super::{Deadline, Failure, Link, Upstream, connect, socks5};
 use crate::addr::Target;
 use crate::wire::challenge::challenges;
 use crate::wire::{reply, text};
@@ -28,6 +28,19 @@ impl Upstream {
     pub async fn reach(&self, addr: SocketAddr) -> Result<Link, Failure> {
         let reached = self.members[0].dial_at(&[addr], &self.dialler.from()).await?;
         Ok(Link::new(reached, 0, Vec::new()))
+    }
+
+    /// Greets a SOCKS5 proxy, and asks it for nothing. The connection is closed behind its answer.
+    ///
+    /// # Errors
+    /// There was no answer, or none in SOCKS5.
+    pub async fn greet(&self, mut link: Link, deadline: Deadline) -> Result<(), Failure> {
+        let with_login = self.settings.credentials.password.is_some();
+        let greeting = socks5::greet(&mut link.stream, link.addr, with_login);
+        match tokio::time::timeout_at(deadline.until, greeting).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Failure::timeout(&link.addr.to_string(), deadline.limit)),
+        }
     }
 
     /// Asks a HTTP proxy for a tunnel, and does not say who we are. The connection is closed behind its answer.

@@ -59,6 +59,16 @@ pub(super) async fn open(
     }
 }
 
+/// Says hello, and nothing else; the proxy itself answers that at once, whatever it thinks of us.
+/// The caller sets the deadline.
+///
+/// # Errors
+/// It hung up, or spoke something else.
+pub(super) async fn greet(stream: &mut Stream, addr: SocketAddr, with_login: bool) -> Result<(), Failure> {
+    let mut dialogue = Dialogue { stream, addr, bytes: Vec::with_capacity(ROOM) };
+    dialogue.ask(socks5::greeting(with_login), socks5::method).await.map(drop)
+}
+
 fn failed(end: End, why: fmt::Arguments<'_>) -> Failure {
     Failure::new(Close::because(end, By::Upstream, why))
 }
@@ -103,16 +113,33 @@ mod tests {
     use super::*;
     use crate::addr::Host;
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::JoinHandle;
 
     /// What the proxy waits for, and what it says then.
     type Turn<'a> = (&'a [u8], &'a [u8]);
 
     /// A dialogue with a proxy that waits for each message and then says its line, in pieces of `piece` bytes.
     async fn with_proxy(script: &[Turn<'_>], login: Option<(&str, &str)>, piece: usize) -> Result<Opened, Failure> {
+        let (mut stream, addr, proxying) = proxy(script, piece).await;
+        let host = Host::parse(b"a.example").expect("a valid name");
+        let outcome = open(&mut stream, addr, &Target::Name(&host, 443), login).await;
+        proxying.await.expect("the messages that were wanted");
+        outcome
+    }
+
+    /// A greeting alone.
+    async fn greeted(turn: Turn<'_>, with_login: bool) -> Result<(), Failure> {
+        let (mut stream, addr, proxying) = proxy(&[turn], 1).await;
+        let outcome = greet(&mut stream, addr, with_login).await;
+        proxying.await.expect("the greeting");
+        outcome
+    }
+
+    async fn proxy(script: &[Turn<'_>], piece: usize) -> (Stream, SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let addr = listener.local_addr().expect("bound");
         let (client, proxy) = tokio::join!(TcpStream::connect(addr), listener.accept());
-        let mut stream = Stream::Tcp(client.expect("listening"));
+        let stream = Stream::Tcp(client.expect("listening"));
         let mut proxy = proxy.expect("connected").0;
         let script: Vec<_> = script.iter().map(|(wanted, line)| (wanted.to_vec(), line.to_vec())).collect();
         let proxying = tokio::spawn(async move {
@@ -127,10 +154,7 @@ mod tests {
                 }
             }
         });
-        let host = Host::parse(b"a.example").expect("a valid name");
-        let outcome = open(&mut stream, addr, &Target::Name(&host, 443), login).await;
-        proxying.await.expect("the messages that were wanted");
-        outcome
+        (stream, addr, proxying)
     }
 
     const REQUEST: &[u8] = b"\x05\x01\x00\x03\x09a.example\x01\xbb";
@@ -187,6 +211,19 @@ mod tests {
         let long = "p".repeat(256);
         let failure = with_proxy(&[SOMEBODY], Some(("me", &long)), 1).await.expect_err("too long");
         assert_eq!(failure.close.end, End::Auth);
+    }
+
+    #[tokio::test]
+    async fn whoever_answers_a_greeting_speaks_socks5() {
+        for answer in [&b"\x05\x00"[..], b"\x05\x02", b"\x05\xff"] {
+            assert!(greeted((SOMEBODY.0, answer), true).await.is_ok(), "{answer:?}");
+        }
+        for (answer, end) in
+            [(&b"HTTP/1.1 400 Bad\r\n"[..], End::BadReply), (b"\x04\x00", End::BadReply), (b"\x05", End::Hangup)]
+        {
+            let failure = greeted((NOBODY.0, answer), false).await.expect_err("no greeting");
+            assert_eq!(failure.close.end, end, "{}", failure.why());
+        }
     }
 
     #[tokio::test]

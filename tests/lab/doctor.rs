@@ -63,7 +63,12 @@ fn where_all_is_well_it_says_so() {
     let pid = stage.gateway.as_ref().expect("it runs").pid();
     assert!(told.of("daemon")[0].seen.contains(&format!("process {pid}")), "{}", told.text);
     // without its file, by its port
-    stage.doctor(&format!("-local-port {PORT} -upstream-proxy {UPSTREAM} -sniff-timeout 1s")).is_well();
+    let blank = stage.doctor(&format!("-local-port {PORT} -upstream-proxy {UPSTREAM} -sniff-timeout 1s"));
+    blank.is_well();
+    // each is told what it has
+    let fixes = [&told, &blank].map(|told| told.of("client-dns")[0].fix.clone());
+    assert!(fixes[0].contains("dns = true under [rules], dns = [") && fixes[0].contains(&stage.file), "{fixes:?}");
+    assert_eq!(fixes[1], "if they have none: -dns THE ADDRESS THAT CLIENTS SEE");
     // nobody is asked
     let asked = stage.proxy.as_ref().expect("it runs").asked().len();
     let told = stage.examine("-no-net");
@@ -140,4 +145,12 @@ fn without_settings_every_instance_of_the_machine_is_examined() {
     let heads: Vec<&str> = told.text.lines().filter(|line| line.starts_with('/')).collect();
     assert_eq!(heads, ["/etc/handyproxy/bad.toml".to_owned(), format!("/etc/handyproxy/{}.toml", stage.name)]);
     assert!(told.of("rules")[0].status == "ok", "{}", told.text);
+    // where there is none, it is said what is examined instead
+    stage.sh(&format!("rm {etc}/handyproxy/*.toml"));
+    let told = stage.told("unshare", &format!("-m sh {script}"));
+    let wanted = "note  settings: no instance in /etc/handyproxy, and nothing given: the defaults are examined, port 8443 and localhost:3128\n      fix: handyproxy doctor -config FILE";
+    assert!(told.text.starts_with(wanted), "{}", told.text);
+    // whoever gives something knows what is examined
+    let given = stage.doctor(&format!("-no-net -local-port {PORT}"));
+    assert!(given.text.starts_with("ok    settings: no mistake: no file, so"), "{}", given.text);
 }

@@ -9,7 +9,7 @@ use hyper::{Method, StatusCode};
 
 use super::super::ask::{Unheard, ask};
 use super::case::Case;
-use super::daemon::Listener;
+use super::daemon::{Holder, Listener};
 use super::finding::Finding;
 use super::{machine, places};
 use crate::config::{AdminAddr, TapSettings};
@@ -65,7 +65,7 @@ impl Door<'_> {
     /// Whether it may be that of the instance's daemon.
     fn is_ours(&self) -> bool {
         match (&self.holders, self.case.listener.daemon()) {
-            (Listener::Seen(holders), Some(daemon)) => holders.iter().any(|(pid, _)| *pid == daemon),
+            (Listener::Seen(holders), Some(daemon)) => holders.iter().any(|holder| holder.pid == daemon),
             _ => true,
         }
     }
@@ -73,7 +73,7 @@ impl Door<'_> {
     /// Our daemon with older settings, if it may be its.
     fn outdated(&self) -> Option<(u16, u32)> {
         self.case.outdated().filter(|(_, older)| match &self.holders {
-            Listener::Seen(holders) => holders.iter().any(|(pid, _)| pid == older),
+            Listener::Seen(holders) => holders.iter().any(|holder| holder.pid == *older),
             _ => true,
         })
     }
@@ -146,11 +146,11 @@ impl Door<'_> {
         let Listener::Seen(holders) = &self.holders else {
             return Finding::fail("admin", format!("something else is at {shown}: {why}"), self.elsewhere());
         };
-        if holders.iter().any(|(pid, _)| Some(*pid) == daemon) {
+        if holders.iter().any(|holder| Some(holder.pid) == daemon) {
             return Finding::fail("admin", format!("the daemon is at {shown}, and: {why}"), self.case.restart());
         }
-        let names: Vec<String> = holders.iter().map(|(pid, name)| format!("{name} (process {pid})")).collect();
-        let fix = holders.first().map(|(pid, _)| format!("stop process {pid}, or {}", self.elsewhere()));
+        let names: Vec<String> = holders.iter().map(Holder::shown).collect();
+        let fix = holders.first().map(|holder| format!("stop process {}, or {}", holder.pid, self.elsewhere()));
         let seen = format!("{shown} is taken by {}: {why}", names.join(", "));
         Finding::fail("admin", seen, fix.unwrap_or_else(|| self.elsewhere()))
     }

@@ -60,8 +60,7 @@ impl<'a> Case<'a> {
 
     /// Whether somebody's own rules hand over IPv4, beside those of handyproxy-rules.
     pub(super) fn catches_four_by_hand(&self) -> bool {
-        let is_four = |rule: &Rule| !rule.is_six || rule.tool == "nft";
-        self.loaded.iter().any(|rule| is_four(rule) && !rule.is_of_tool() && rule.leads_to(self.config.local_port))
+        self.loaded.iter().any(|rule| rule.is_four && !rule.is_of_tool() && rule.leads_to(self.config.local_port))
     }
 
     /// Whether connections of this machine are captured.

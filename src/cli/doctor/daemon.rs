@@ -1,6 +1,8 @@
 //! Who listens on the instance's port, and what that process may use.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use super::super::tool;
 use super::case::Case;
@@ -23,8 +25,40 @@ pub(super) enum Listener {
     None,
     /// Somebody whom we may not see.
     Hidden,
-    /// These, each with its process number.
-    Seen(Vec<(u32, String)>),
+    /// These.
+    Seen(Vec<Holder>),
+}
+
+/// A process that listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) pid: u32,
+    pub(super) name: String,
+    /// Whether its program is ours, whatever it is called.
+    pub(super) is_ours: bool,
+}
+
+impl Holder {
+    fn of(pid: u32) -> Holder {
+        let name = machine::text(&format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
+        let is_ours = name == NAME || runs_ours(pid);
+        Holder { pid, name, is_ours }
+    }
+
+    /// For people.
+    pub(super) fn shown(&self) -> String {
+        format!("{} (process {})", self.name, self.pid)
+    }
+}
+
+/// Whether a process runs the same file as this one, or one with our name in front, as of another version.
+fn runs_ours(pid: u32) -> bool {
+    let exe = format!("/proc/{pid}/exe");
+    let of_name =
+        |path: PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(NAME.as_bytes()));
+    let file = |path: &str| fs::metadata(path).ok().map(|facts| (facts.dev(), facts.ino()));
+    let is_same = file(&exe).is_some_and(|theirs| Some(theirs) == file("/proc/self/exe"));
+    is_same || fs::read_link(&exe).is_ok_and(of_name)
 }
 
 impl Listener {
@@ -42,7 +76,7 @@ impl Listener {
     /// The daemon's process number.
     pub(super) fn daemon(&self) -> Option<u32> {
         match self {
-            Listener::Seen(holders) => holders.iter().find(|(_, name)| name == NAME).map(|(pid, _)| *pid),
+            Listener::Seen(holders) => holders.iter().find(|holder| holder.is_ours).map(|holder| holder.pid),
             _ => None,
         }
     }
@@ -60,7 +94,7 @@ fn listening(table: &str, port: u16) -> Vec<String> {
 }
 
 /// The processes that hold one of these sockets.
-fn holders(inodes: &[String]) -> Vec<(u32, String)> {
+fn holders(inodes: &[String]) -> Vec<Holder> {
     let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -68,8 +102,7 @@ fn holders(inodes: &[String]) -> Vec<(u32, String)> {
         let open = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
         let mut links = open.filter_map(|fd| fs::read_link(fd.path()).ok());
         if links.any(|link| wanted.iter().any(|wanted| link.as_os_str() == wanted.as_str())) {
-            let name = machine::text(&format!("/proc/{pid}/comm")).unwrap_or_default();
-            found.push((pid, name.trim().to_owned()));
+            found.push(Holder::of(pid));
         }
     }
     found
@@ -110,7 +143,7 @@ pub(super) fn check(case: &Case) -> Vec<Finding> {
 /// Where the service manager alone holds the port: the unit for which it does so, and how that is.
 fn held_for(case: &Case) -> Option<(String, String)> {
     let Listener::Seen(holders) = &case.listener else { return None };
-    let unit = case.unit().filter(|_| holders.iter().all(|(_, name)| name == "systemd"))?;
+    let unit = case.unit().filter(|_| holders.iter().all(|holder| holder.name == "systemd"))?;
     let said = tool::run("systemctl", &["show", "-P", "ActiveState", &format!("{unit}.service")]).said()?;
     Some((unit, said.trim().to_owned()))
 }
@@ -137,12 +170,16 @@ fn judge_listener(listener: &Listener, port: u16, start: &str, elsewhere: &str) 
             Finding::warn("daemon", seen, "run handyproxy doctor as root")
         }
         Listener::Seen(holders) => {
-            let shown: Vec<String> = holders.iter().map(|(pid, name)| format!("{name} (process {pid})")).collect();
+            let shown: Vec<String> = holders.iter().map(Holder::shown).collect();
             let shown = shown.join(", ");
             // what belongs to it may be held by the service manager too
-            match holders.iter().find(|(_, name)| name != NAME && name != "systemd") {
-                Some((pid, _)) => {
-                    let fix = format!("stop process {pid}, or {elsewhere} and new rules");
+            match holders.iter().find(|holder| !holder.is_ours && holder.name != "systemd") {
+                Some(Holder { pid, .. }) => {
+                    // an older version under another name cannot be told from a stranger
+                    let fix = format!(
+                        "stop process {pid}, unless it is handyproxy by another name (ls -l /proc/{pid}/exe); or \
+                         {elsewhere} and new rules"
+                    );
                     Finding::fail("daemon", format!("port {port} is taken by {shown}"), fix)
                 }
                 None if listener.daemon().is_none() => Finding::ok(
@@ -227,7 +264,8 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
         let port = socket.local_addr().expect("bound").port();
         let Listener::Seen(holders) = Listener::on(port) else { panic!("it is our own") };
-        assert!(holders.iter().any(|(pid, _)| *pid == std::process::id()));
+        let own = holders.iter().find(|holder| holder.pid == std::process::id()).expect("it is our own");
+        assert!(own.is_ours, "it runs what we run: {own:?}");
         drop(socket);
         // a child that another test has begun holds it too, until it is another program
         let start = std::time::Instant::now();
@@ -238,13 +276,18 @@ mod tests {
 
     #[test]
     fn a_port_belongs_to_the_daemon_or_is_taken() {
-        let seen = |names: &[&str]| Listener::Seen(names.iter().map(|name| (7, (*name).to_owned())).collect());
+        let holder = |name: &str, is_ours| Holder { pid: 7, name: name.to_owned(), is_ours };
+        let seen = |names: &[&str]| {
+            Listener::Seen(names.iter().map(|name| holder(name, matches!(*name, NAME | "hp"))).collect())
+        };
         for (listener, status) in [
             (Listener::None, Fail),
             (Listener::Hidden, Warn),
             (seen(&[NAME]), Ok),
             (seen(&["systemd", NAME]), Ok),
             (seen(&["systemd"]), Ok),
+            (seen(&["hp"]), Ok),
+            (seen(&["systemd", "hp"]), Ok),
             (seen(&["python3"]), Fail),
             (seen(&[NAME, "python3"]), Fail),
         ] {

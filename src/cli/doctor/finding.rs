@@ -7,7 +7,7 @@ use serde_json::json;
 /// Every check in the order of its findings, which is the way of a connection: its group, its name, what it looks at.
 pub const CHECKS: [(&str, &str, &str); 29] = [
     ("rules", "settings", "the file has no mistake, and the daemon's user may read it and the files that it names"),
-    ("rules", "rules", "netfilter hands connections to local-port"),
+    ("rules", "rules", "netfilter hands connections to local-port, and the interfaces that the rules name are there"),
     ("rules", "rules-match", "what is loaded is what the file says"),
     ("rules", "captured", "connections have been captured; the kernel counts them"),
     ("rules", "confirm", "the rules are there to stay, and wait for no handyproxy-rules confirm"),
@@ -26,7 +26,7 @@ pub const CHECKS: [(&str, &str, &str); 29] = [
     ("daemon", "taps", "the daemon may write where each tap writes, and there is room; none is failing"),
     ("daemon", "access-log", "the same for the access log, where it is a file or the journal"),
     ("daemon", "admin", "the daemon, and nothing else, answers at admin, and is ready"),
-    ("upstream", "route", "there is a route to each address of each proxy"),
+    ("upstream", "route", "there is a route to each address of each proxy, and for local rules a default route"),
     ("upstream", "reach", "each address of each proxy can be connected to, TLS included"),
     ("upstream", "login", "the proxy asks for nothing that we cannot say, and takes our credentials"),
     ("upstream", "connect-443", "the proxy opens a tunnel by name to port 443"),

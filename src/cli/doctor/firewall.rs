@@ -124,7 +124,7 @@ pub(super) fn check(case: &Case) -> Vec<Finding> {
     let by_hand = case.made_by_hand();
     let is_caught = |six: bool| {
         case.lines.iter().any(|line| !line.is_local() && line.is_six() == six)
-            || by_hand.iter().any(|rule| rule.is_six == six)
+            || by_hand.iter().any(|rule| if six { rule.is_six } else { rule.is_four })
     };
     let families = [is_caught(false), is_caught(true)];
     if !families.contains(&true) || !case.asker.sees_all() {

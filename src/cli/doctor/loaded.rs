@@ -19,6 +19,8 @@ pub(super) struct Rule {
     pub(super) tool: &'static str,
     /// The chain, or `table/chain` of nft.
     pub(super) chain: String,
+    /// Whether it is for IPv4, alone or too.
+    pub(super) is_four: bool,
     /// Whether it is for IPv6, alone or too.
     pub(super) is_six: bool,
     /// Whether that chain sees what this machine sends.
@@ -69,7 +71,8 @@ fn of_save(tool: &'static str, text: &str) -> Vec<Rule> {
         let packets = counters.split(':').next()?.parse().ok();
         let (chain, text) = line.split_once(' ')?;
         let (is_six, is_output) = (tool.starts_with("ip6"), chain == "OUTPUT");
-        Some(Rule { tool, chain: chain.to_owned(), is_six, is_output, text: text.to_owned(), packets })
+        let (chain, text) = (chain.to_owned(), text.to_owned());
+        Some(Rule { tool, chain, is_four: !is_six, is_six, is_output, text, packets })
     };
     text.lines().filter_map(rule).collect()
 }
@@ -77,10 +80,11 @@ fn of_save(tool: &'static str, text: &str) -> Vec<Rule> {
 /// Tables, chains in them, and a rule on each other line.
 fn of_nft(text: &str) -> Vec<Rule> {
     let (mut rules, mut place) = (Vec::new(), Vec::new());
-    let (mut is_six, mut is_output) = (false, false);
+    let (mut is_four, mut is_six, mut is_output) = (false, false, false);
     for line in text.lines().map(str::trim) {
         if let Some(opened) = line.strip_suffix('{') {
             if place.is_empty() {
+                is_four = !opened.starts_with("table ip6 ");
                 is_six = !opened.starts_with("table ip ");
             }
             place.push(opened.trim().rsplit(' ').next().unwrap_or_default().to_owned());
@@ -91,7 +95,8 @@ fn of_nft(text: &str) -> Vec<Rule> {
             is_output |= line.contains("hook output");
         } else if place.len() == 2 && !line.is_empty() {
             let packets = word_behind(line, "packets").and_then(|word| word.parse().ok());
-            rules.push(Rule { tool: "nft", chain: place.join("/"), is_six, is_output, text: line.to_owned(), packets });
+            let (chain, text) = (place.join("/"), line.to_owned());
+            rules.push(Rule { tool: "nft", chain, is_four, is_six, is_output, text, packets });
         }
     }
     rules
@@ -220,6 +225,10 @@ mod tests {
         let found: Vec<_> = listed.iter().filter(|rule| rule.leads_to(8443)).collect();
         assert_eq!((found.len(), found[0].packets, &found[0].chain[..]), (2, Some(7), "handyproxy-gw/out"));
         assert!(found[0].is_output && !found[1].is_output && found[0].is_six && !found[1].is_six);
+        let six = of_nft(&NFT.replace("table ip own", "table ip6 own"));
+        let fours: Vec<bool> =
+            listed.iter().chain(&six).filter(|rule| rule.leads_to(8443)).map(|r| r.is_four).collect();
+        assert_eq!(fours, [true, true, true, false]);
         let quic = Rule { text: "udp dport 443 reject".to_owned(), ..found[0].clone() };
         assert!(quic.refuses_quic() && !found[0].refuses_quic());
         assert!(saved.iter().chain(&listed).all(|rule| !rule.leads_to(443) && !rule.leads_to(84)));

@@ -93,8 +93,10 @@ async fn others(case: &Case<'_>) -> Finding {
         }
     }
     let seen = "no resolver answers on this machine, and dns is not set: clients need another one";
-    let fix = case.set("dns", "[\"THE ADDRESS THAT CLIENTS SEE\"]");
-    Finding::note("client-dns", seen, format!("if they have none: dns = true under [rules], {fix}"))
+    let set = case.set("dns", "[\"THE ADDRESS THAT CLIENTS SEE\"]");
+    // rules that no file knows of are brought up by other means
+    let rules = if case.config.rules.is_some() { "dns = true under [rules], " } else { "" };
+    Finding::note("client-dns", seen, format!("if they have none: {rules}{set}"))
 }
 
 /// The addresses of interfaces in what `ip -o addr` prints; of all where none is named.

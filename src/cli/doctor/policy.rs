@@ -22,6 +22,8 @@ pub(super) enum Verdict {
     Broken(String),
     /// Who we are was not accepted.
     Login(String),
+    /// What web servers answer, which know no CONNECT, and some proxies where they forbid it: the status, and all of it.
+    Unfit(u16, String),
 }
 
 impl Verdict {
@@ -29,22 +31,32 @@ impl Verdict {
         let text = format!("answered {}", answer.text);
         match answer.status {
             200..300 => Verdict::Open,
-            403 | 405 | 501 => Verdict::Forbidden(text),
+            403 => Verdict::Forbidden(text),
             407 => Verdict::Login(text),
+            status @ (400 | 404 | 405 | 501) => Verdict::Unfit(status, text),
             _ => Verdict::Failed(text),
         }
     }
 
     pub(super) fn of_failure(failure: &Failure) -> Verdict {
         let why = failure.why().to_owned();
-        match failure.close.end {
-            End::Auth => Verdict::Login(why),
-            _ if failure.status == Some(407) => Verdict::Login(why),
+        match (failure.close.end, failure.status) {
+            (End::Auth, _) | (_, Some(407)) => Verdict::Login(why),
+            (_, Some(status @ (400 | 404 | 405 | 501))) if !failure.unresolved => Verdict::Unfit(status, why),
             _ if failure.forbidden => Verdict::Forbidden(why),
             _ if failure.unresolved => Verdict::Unresolved(why),
-            End::Timeout => Verdict::Silent(why),
-            End::Refused => Verdict::Failed(why),
+            (End::Timeout, _) => Verdict::Silent(why),
+            (End::Refused, _) => Verdict::Failed(why),
             _ => Verdict::Broken(why),
+        }
+    }
+
+    /// What it means of one that is a proxy.
+    fn of_proxy(&self) -> Verdict {
+        match self {
+            Verdict::Unfit(405 | 501, why) => Verdict::Forbidden(why.clone()),
+            Verdict::Unfit(_, why) => Verdict::Failed(why.clone()),
+            other => other.clone(),
         }
     }
 }
@@ -68,11 +80,19 @@ impl Terms<'_> {
     pub(super) fn port_443(&self, asked: &str, verdict: &Verdict) -> Finding {
         let seen = |what: &str| format!("{}: CONNECT {asked}: {what}", self.proxy);
         let other = "handyproxy doctor -target HOST, with a host that this proxy reaches";
-        let kind = format!("is it a proxy, and of this kind? http://, https:// or socks5://{}", self.place);
+        let kind = self.kind();
         match verdict {
             Verdict::Open => Finding::ok("connect-443", seen("opened")),
             Verdict::Forbidden(why) => {
                 let fix = format!("have the proxy allow CONNECT to port 443; or ask for another host: {other}");
+                Finding::fail("connect-443", seen(why), fix)
+            }
+            Verdict::Unfit(_, why) => {
+                let fix = format!(
+                    "it may be no proxy at all, but a web server: see to its address and its port{}; if it is one, \
+                     have it allow CONNECT to port 443, or ask for another host: {other}",
+                    self.place
+                );
                 Finding::fail("connect-443", seen(why), fix)
             }
             Verdict::Unresolved(why) | Verdict::Failed(why) => {
@@ -83,11 +103,22 @@ impl Terms<'_> {
         }
     }
 
+    /// It does not speak SOCKS5, which it was to.
+    pub(super) fn no_greeting(&self, why: &str) -> Finding {
+        let seen = format!("{} does not answer a SOCKS5 greeting: {why}", self.proxy);
+        Finding::fail("connect-443", seen, self.kind())
+    }
+
+    /// What to ask oneself of a proxy that is not understood.
+    fn kind(&self) -> String {
+        format!("is it a proxy, and of this kind? http://, https:// or socks5://{}", self.place)
+    }
+
     /// A tunnel by name to port 80.
     pub(super) fn port_80(&self, asked: &str, verdict: &Verdict) -> Finding {
         let seen = |what: &str| format!("{}: CONNECT {asked}: {what}", self.proxy);
         let sniff = if self.sniffs { "" } else { ", with sniff-timeout = \"1s\"" };
-        match verdict {
+        match &verdict.of_proxy() {
             Verdict::Open => Finding::ok("connect-80", seen("opened")),
             Verdict::Forbidden(why) if self.is_socks => {
                 Finding::warn("connect-80", seen(why), "have the proxy allow port 80")
@@ -100,7 +131,7 @@ impl Terms<'_> {
                 Finding::warn("connect-80", seen(&format!("{why}: HTTP without TLS does not work")), fix)
             }
             Verdict::Silent(why) => Finding::note("connect-80", seen(why), ""),
-            Verdict::Unresolved(why) | Verdict::Failed(why) => {
+            Verdict::Unresolved(why) | Verdict::Failed(why) | Verdict::Unfit(_, why) => {
                 Finding::note("connect-80", seen(&format!("not forbidden, and did not get through: {why}")), "")
             }
             Verdict::Broken(why) | Verdict::Login(why) => {
@@ -113,7 +144,7 @@ impl Terms<'_> {
     /// A tunnel by address; `real` where somebody is there.
     pub(super) fn by_address(&self, asked: &str, real: bool, verdict: &Verdict) -> Finding {
         let seen = |what: &str| format!("{}: CONNECT {asked}: {what}", self.proxy);
-        match verdict {
+        match &verdict.of_proxy() {
             Verdict::Open => Finding::ok("by-address", seen("opened")),
             Verdict::Forbidden(why) if !self.sniffs => {
                 let fix = "sniff-timeout = \"1s\", so that names are found and sent".to_owned();
@@ -126,7 +157,7 @@ impl Terms<'_> {
                 Finding::note("by-address", seen, "")
             }
             Verdict::Broken(why) | Verdict::Login(why) => Finding::note("by-address", seen(why), ""),
-            Verdict::Unresolved(why) | Verdict::Failed(why) | Verdict::Silent(why) => {
+            Verdict::Unresolved(why) | Verdict::Failed(why) | Verdict::Silent(why) | Verdict::Unfit(_, why) => {
                 Finding::ok("by-address", seen(&format!("not forbidden: {why}")))
             }
         }
@@ -169,7 +200,8 @@ impl Terms<'_> {
         if usable.is_empty() {
             return "have the proxy offer basic, digest, ntlm or negotiate".to_owned();
         }
-        format!("auth = [{}], with user and password-file (or keytab){}", usable.join(", "), self.place)
+        let keytab = if usable.iter().any(|name| name == "\"negotiate\"") { " (or keytab)" } else { "" };
+        format!("auth = [{}], with user and password-file{keytab}{}", usable.join(", "), self.place)
     }
 
     fn who(&self) -> String {
@@ -186,6 +218,7 @@ impl Terms<'_> {
 mod tests {
     use super::super::finding::Status::{self, Fail, Note, Ok, Warn};
     use super::*;
+    use crate::close::{By, Close};
 
     fn terms(auth: &[Scheme]) -> Terms<'_> {
         let (proxy, place) = ("http://proxy:3128".to_owned(), " under [upstream.corp] of a.toml".to_owned());
@@ -195,7 +228,7 @@ mod tests {
     /// What is configured, what is offered, what was said, what that is, and how the fix begins.
     type Row<'a> = (&'a [Scheme], Option<&'a [String]>, Option<&'a Verdict>, Status, &'a str);
 
-    fn verdicts() -> [Verdict; 7] {
+    fn verdicts() -> [Verdict; 9] {
         let why = || "why".to_owned();
         [
             Verdict::Open,
@@ -205,10 +238,12 @@ mod tests {
             Verdict::Silent(why()),
             Verdict::Broken(why()),
             Verdict::Login(why()),
+            Verdict::Unfit(501, why()),
+            Verdict::Unfit(404, why()),
         ]
     }
 
-    fn judged(judge: impl Fn(&Verdict) -> Finding) -> [Status; 7] {
+    fn judged(judge: impl Fn(&Verdict) -> Finding) -> [Status; 9] {
         verdicts().map(|verdict| {
             let found = judge(&verdict);
             assert!(matches!(found.status, Ok | Note) || !found.fix.is_empty(), "{found:?}");
@@ -220,9 +255,12 @@ mod tests {
     #[test]
     fn what_is_forbidden_is_told_from_what_does_not_get_through() {
         let usual = terms(&[]);
-        assert_eq!(judged(|verdict| usual.port_443("a:443", verdict)), [Ok, Fail, Warn, Warn, Warn, Fail, Fail]);
-        assert_eq!(judged(|verdict| usual.port_80("a:80", verdict)), [Ok, Warn, Note, Note, Note, Warn, Warn]);
-        assert_eq!(judged(|verdict| usual.by_address("1:443", true, verdict)), [Ok, Note, Ok, Ok, Ok, Note, Note]);
+        let at_443 = [Ok, Fail, Warn, Warn, Warn, Fail, Fail, Fail, Fail];
+        assert_eq!(judged(|verdict| usual.port_443("a:443", verdict)), at_443);
+        let at_80 = [Ok, Warn, Note, Note, Note, Warn, Warn, Warn, Note];
+        assert_eq!(judged(|verdict| usual.port_80("a:80", verdict)), at_80);
+        let by_address = [Ok, Note, Ok, Ok, Ok, Note, Note, Note, Ok];
+        assert_eq!(judged(|verdict| usual.by_address("1:443", true, verdict)), by_address);
         let auto = Terms { plain_http: PlainHttp::Auto, ..usual.clone() };
         assert_eq!(judged(|verdict| auto.port_80("a:80", verdict))[1], Ok);
         let blind = Terms { sniffs: false, ..auto };
@@ -233,16 +271,49 @@ mod tests {
     }
 
     #[test]
+    fn whoever_does_not_answer_a_greeting_is_no_socks_proxy() {
+        let found = terms(&[]).no_greeting("10.0.0.1:3128: nothing within 5s");
+        assert_eq!((found.check, found.status), ("connect-443", Fail));
+        assert!(found.seen.contains("does not answer a SOCKS5 greeting: 10.0.0.1:3128: nothing"), "{found:?}");
+        assert!(["http://", "https://", "socks5://"].iter().all(|kind| found.fix.contains(kind)), "{found:?}");
+    }
+
+    #[test]
+    fn what_answers_as_a_web_server_may_be_no_proxy() {
+        let answer = |status| {
+            let (text, schemes) = (format!("{status} No"), Vec::new());
+            Verdict::of_answer(&Answer { status, text, schemes, date: None })
+        };
+        let failure = |status| {
+            let close = Close::because(End::Refused, By::Upstream, format_args!("answered {status} No"));
+            let mut failure = Failure::new(close);
+            (failure.status, failure.forbidden) = (Some(status), matches!(status, 403 | 405 | 501));
+            Verdict::of_failure(&failure)
+        };
+        for (status, says) in [(400, true), (404, true), (405, true), (501, true), (403, false), (503, false)] {
+            for verdict in [answer(status), failure(status)] {
+                let found = terms(&[]).port_443("a:443", &verdict);
+                assert_eq!(found.fix.contains("no proxy at all"), says, "{found:?}");
+                assert!(found.seen.ends_with(&format!("answered {status} No")), "{found:?}");
+            }
+            // what it means of a proxy is the same
+            assert_eq!(answer(status).of_proxy(), failure(status).of_proxy());
+        }
+    }
+
+    #[test]
     fn what_is_offered_is_compared_with_what_we_have() {
         let offers = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let both = offers(&["NTLM", "Basic"]);
         let wrong = Verdict::Login("credentials refused: user me by basic".to_owned());
         let silent = Verdict::Silent("nothing within 15s".to_owned());
-        let rows: [Row<'_>; 8] = [
+        let tickets = offers(&["Negotiate"]);
+        let rows: [Row<'_>; 9] = [
             (&[], None, Some(&silent), Note, ""),
             (&[], None, None, Ok, ""),
             (&[Scheme::Basic], None, Some(&Verdict::Open), Ok, ""),
-            (&[], Some(&both), None, Fail, "auth = [\"ntlm\", \"basic\"], with user and password-file"),
+            (&[], Some(&both), None, Fail, "auth = [\"ntlm\", \"basic\"], with user and password-file under "),
+            (&[], Some(&tickets), None, Fail, "auth = [\"negotiate\"], with user and password-file (or keytab) under "),
             (&[Scheme::Digest], Some(&both), None, Fail, "auth = [\"ntlm\", \"basic\"]"),
             (&[Scheme::Basic], Some(&both), Some(&Verdict::Open), Ok, ""),
             (&[Scheme::Basic], Some(&both), Some(&wrong), Fail, "see to user and password-file under [upstream.corp]"),

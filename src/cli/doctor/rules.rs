@@ -2,6 +2,7 @@
 
 use super::case::Case;
 use super::finding::Finding;
+use super::interfaces::is_for;
 use super::loaded::Rule;
 use super::machine;
 use super::status::{self, Line, Status};
@@ -79,12 +80,12 @@ fn four(up: &str, case: &Case) -> Finding {
 }
 
 /// Whether `[rules]` is for IPv4 too: by its family, and by the networks of its clients.
-fn wants_four(family: &[String], from: &[String]) -> bool {
+pub(super) fn wants_four(family: &[String], from: &[String]) -> bool {
     family.first().is_none_or(|family| family != "6") && (from.is_empty() || from.iter().any(|net| !net.contains(':')))
 }
 
 /// The same for IPv6.
-fn wants_six(family: &[String], from: &[String]) -> bool {
+pub(super) fn wants_six(family: &[String], from: &[String]) -> bool {
     family.first().is_none_or(|family| family != "4") && (from.is_empty() || from.iter().any(|net| net.contains(':')))
 }
 
@@ -200,15 +201,8 @@ struct Leak {
 
 fn ipv6(captured: bool, interfaces: Option<&[&str]>, case: &Case) -> Option<Finding> {
     let addresses = machine::addresses6()?;
-    let counts = |name: &str| {
-        name != "lo"
-            && interfaces.is_none_or(|names| {
-                names.iter().any(|wanted| match wanted.strip_suffix('+').or(wanted.strip_suffix('*')) {
-                    Some(start) => name.starts_with(start),
-                    None => name == *wanted,
-                })
-            })
-    };
+    let counts =
+        |name: &str| name != "lo" && interfaces.is_none_or(|words| words.iter().any(|word| is_for(word, name)));
     let local = case.is_local();
     let leak = Leak {
         captured,

@@ -24,6 +24,8 @@ const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const DIAL: Duration = Duration::from_secs(5);
 /// How long it may take over a tunnel.
 const REPLY: Duration = Duration::from_secs(15);
+/// How long over a greeting, which it answers by itself.
+const GREETING: Duration = Duration::from_secs(5);
 /// How long over one by address: a refusal comes at once, and nobody may be there.
 const BY_ADDRESS: Duration = Duration::from_secs(3);
 
@@ -119,7 +121,11 @@ impl Round<'_> {
         let host = self.host.clone();
         let target = Target::Name(&host, 443);
         let (mut verdict, answer) = if terms.is_socks {
-            (self.told(settings, asker.ask_on(link, &target, REPLY)).await, None)
+            // one that does not know this language would be waited for at every question
+            if let Err(failure) = upstream.greet(link, Deadline::after(GREETING)).await {
+                return vec![terms.no_greeting(failure.why())];
+            }
+            (self.told(settings, asker.ask(&target, REPLY)).await, None)
         } else {
             asker.ask_unnamed(link, &target).await
         };

@@ -69,6 +69,28 @@ fn rules_that_are_wrong_are_named() {
             "handyproxy rules up",
         ),
         (
+            "interfaces that are not there",
+            |stage| {
+                let named = |names: &str| Stage::settings().replace("['lan']", names);
+                stage.write(&named("['la+', 'wan']"));
+                stage.rules("up");
+                stage.examine("-no-net").is_well();
+                stage.write(&named("['la+', 'eth9', 'br-+']"));
+                stage.rules("up");
+                let told = stage.examine("-no-net");
+                assert!(told.text.contains("warn  rules: there is no interface br-+, eth9:"), "{}", told.text);
+                // without the file it is the rules that name them
+                let blank = stage.doctor(&format!("-local-port {PORT} -sniff-timeout 1s -no-net"));
+                blank.names(&["warn rules"], "handyproxy-rules gateway up");
+                // they may come
+                stage.sh("ip link add eth9 type veth peer name br-7");
+                stage.examine("-no-net").is_well();
+                told
+            },
+            &["warn rules"],
+            "interfaces = [\"NAME\"] under [rules]",
+        ),
+        (
             "rules that wait for a confirmation",
             |stage| {
                 stage.rules("up -confirm 60s");
@@ -152,6 +174,7 @@ fn rules_for_this_machine_must_leave_our_own_mark_alone() {
             stage.write(&Stage::settings().replace("mode = 'gateway'\ninterfaces = ['lan']", &local));
             stage.rules("up");
             stage.start();
+            stage.sh("ip route add default dev wan; ip -6 route add default dev wan");
             let told = stage.examine("");
             told.is_well();
             assert!(told.of("rules")[0].seen.contains("local IPv4"), "{}", told.text);
@@ -169,6 +192,35 @@ fn rules_for_this_machine_must_leave_our_own_mark_alone() {
             stage.examine("").names(&["FAIL loop"], "AmbientCapabilities=CAP_NET_ADMIN");
         },
     );
+}
+
+/// Programs hear that there is no route before netfilter sees what they send.
+#[test]
+fn this_machine_needs_a_default_route_for_its_own_connections() {
+    let mut stage = Stage::well();
+    stage.rules("down");
+    stage.write(&Stage::settings().replace("mode = 'gateway'\ninterfaces = ['lan']", "mode = 'local'"));
+    stage.rules("up");
+    stage.start();
+    let told = stage.examine("-no-net");
+    told.names(&["FAIL route", "FAIL route"], "ip route add default via GATEWAY");
+    assert!(told.of("route")[0].seen.contains("Network is unreachable"), "{}", told.text);
+    stage.sh("ip route add default dev wan");
+    stage.examine("").names(&["FAIL route"], "ip -6 route add default via GATEWAY");
+    // nobody sends IPv6 then, but to neighbours
+    stage.sh("ip -6 addr flush scope global");
+    stage.examine("").is_well();
+    // as some who build private networks do it
+    stage.sh("ip route del default; ip route add 0.0.0.0/1 dev wan; ip route add 128.0.0.0/1 dev wan");
+    stage.examine("").is_well();
+    // without a file it is the rules that tell
+    let blank = format!("-local-port {PORT} -upstream-proxy {UPSTREAM} -sniff-timeout 1s -no-net");
+    stage.doctor(&blank).is_well();
+    stage.sh("ip route del 128.0.0.0/1");
+    stage.doctor(&blank).names(&["FAIL route"], "ip route add default via GATEWAY");
+    // and so it is before they are up
+    stage.rules("down");
+    stage.examine("-no-net").names(&["FAIL rules", "FAIL route"], "handyproxy rules up");
 }
 
 #[test]
@@ -280,6 +332,27 @@ fn a_kernel_that_is_told_the_wrong_things_is_named() {
     ]);
 }
 
+/// It is known by its program, whatever that is called.
+#[test]
+fn a_daemon_by_another_name_is_no_stranger() {
+    let mut stage = Stage::well();
+    let [short, versioned] = ["hp", "handyproxy-2"].map(|name| format!("{}/{name}", stage.folder.path()));
+    stage.sh(&format!("cp {} {short} && ln {short} {versioned}", env!("CARGO_BIN_EXE_handyproxy")));
+    let run = format!("-config {}", stage.file);
+    let start = |stage: &mut Stage, program: &str| {
+        stage.gateway = None;
+        stage.start_as(Launch::of(program, &run));
+    };
+    start(&mut stage, &short);
+    let told = stage.told(&short, &format!("doctor {run}"));
+    told.is_well();
+    assert!(told.of("daemon")[0].seen.starts_with("hp (process "), "{}", told.text);
+    // another file with another name may be anything
+    stage.examine("").names(&["FAIL daemon"], "unless it is handyproxy by another name");
+    start(&mut stage, &versioned);
+    stage.examine("").is_well();
+}
+
 #[test]
 fn a_daemon_that_is_not_there_or_too_small_is_named() {
     each_is_named(&[
@@ -329,7 +402,7 @@ fn a_daemon_that_is_not_there_or_too_small_is_named() {
             |stage| {
                 stage.rules("down");
                 stage.sh(&format!("iptables -w -t nat -A OUTPUT -p tcp --dport 443 -j REDIRECT --to-ports {PORT}"));
-                stage.sh("iptables -w -A OUTPUT -p udp --dport 443 -j REJECT");
+                stage.sh("iptables -w -A OUTPUT -p udp --dport 443 -j REJECT; ip route add 0.0.0.0/0 dev wan");
                 stage.write(&Stage::settings().replace("mode = 'gateway'\ninterfaces = ['lan']", "mode = 'local'"));
                 stage.examine("-mark 0")
             },

@@ -1,10 +1,11 @@
 //! What is wrong with the proxies, their names and their clocks.
 
+use std::thread;
 use std::time::Duration;
 
 use super::each_is_named;
 use super::proxy::Manners;
-use super::stage::Stage;
+use super::stage::{Stage, Told};
 use crate::support::each_row;
 use crate::support::topology::UPSTREAM;
 
@@ -31,8 +32,29 @@ fn a_proxy_that_cannot_be_reached_is_named() {
         ),
         ("no such name", |stage| stage.examine("-upstream-proxy proxy.invalid"), &["FAIL names"], "/etc/resolv.conf"),
         (
-            "it speaks something else",
-            |stage| stage.examine("-upstream-proxy socks5://10.2.0.2:3128"),
+            "it says nothing to SOCKS5",
+            |stage| {
+                let _silent = stage.net.upstream.listen("10.2.0.2:3129");
+                no_socks(stage, "10.2.0.2:3129", "nothing within 5s")
+            },
+            &["FAIL connect-443"],
+            "http://, https:// or socks5://",
+        ),
+        (
+            "it says something else to SOCKS5",
+            |stage| {
+                let other = stage.net.upstream.listen("10.2.0.2:3129");
+                let told = thread::scope(|scope| {
+                    scope.spawn(|| {
+                        let mut wire = other.accept_asked();
+                        wire.expect([5, 1, 0]);
+                        wire.send("HTTP/1.1 400 No\r\n\r\n");
+                    });
+                    no_socks(stage, "10.2.0.2:3129", "\"HTTP/1.1 400 No\\r\\n\\r\\n\"; an HTTP proxy is http://")
+                });
+                other.expect_no_connection(Duration::ZERO);
+                told
+            },
             &["FAIL connect-443"],
             "http://, https:// or socks5://",
         ),
@@ -45,6 +67,18 @@ fn a_proxy_that_cannot_be_reached_is_named() {
     ]);
 }
 
+/// What is said of one that does not speak SOCKS5, and that it is all.
+fn no_socks(stage: &Stage, at: &str, why: &str) -> Told {
+    let told = stage.examine(&format!("-upstream-proxy socks5://{at}"));
+    let seen = &told.of("connect-443")[0].seen;
+    let wanted = format!("socks5://{at} does not answer a SOCKS5 greeting: {at}: ");
+    assert!(seen.starts_with(&wanted) && seen.contains(why), "{}", told.text);
+    for check in ["login", "connect-80", "by-address"] {
+        assert!(told.of(check).is_empty(), "{check}: {}", told.text);
+    }
+    told
+}
+
 /// What a proxy does, with which flags it is examined, what is wrong then, and what the fix says.
 type Conduct = (&'static str, Manners, &'static str, &'static [&'static str], &'static str);
 
@@ -53,13 +87,27 @@ fn what_a_proxy_refuses_is_named() {
     const FORBIDDEN: &str = "403 Forbidden";
     let refuses = |what: &'static str, how: &'static str| Manners { refusals: vec![(what, how)], ..Manners::default() };
     let asks = |challenge: &'static str| Manners { challenge: Some(challenge), ..Manners::default() };
-    let rows: [Conduct; 13] = [
+    let rows: [Conduct; 15] = [
         (
             "port 443",
             refuses("example.com:443", FORBIDDEN),
             "",
             &["FAIL connect-443"],
             "have the proxy allow CONNECT to port 443",
+        ),
+        (
+            "CONNECT, as a web server",
+            refuses("", "501 Unsupported method"),
+            "",
+            &["FAIL connect-443", "warn connect-80"],
+            "it may be no proxy at all",
+        ),
+        (
+            "what it does not understand",
+            refuses(":443", "400 Bad Request"),
+            "",
+            &["FAIL connect-443"],
+            "it may be no proxy at all",
         ),
         ("port 80", refuses(":80", FORBIDDEN), "", &["warn connect-80"], "plain-http = \"auto\" in "),
         ("port 80, relayed", refuses(":80", "405 No"), "-plain-http auto", &[], ""),
@@ -80,7 +128,7 @@ fn what_a_proxy_refuses_is_named() {
             asks("Basic realm=\"x\""),
             "",
             &["FAIL login"],
-            "auth = [\"basic\"], with user and password-file",
+            "auth = [\"basic\"], with user and password-file in ",
         ),
         (
             "our scheme",
