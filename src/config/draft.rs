@@ -181,9 +181,7 @@ impl Draft {
             self.mistakes.push(Mistake { given: mistake_at(&tap.place, "tap"), why });
         }
         let AccessLog::File(log) = &self.config.access_log else { return };
-        for tap in
-            self.config.taps.iter().filter(|tap| [tap.path.as_ref(), tap::written(tap).as_ref()].contains(&Some(log)))
-        {
+        for tap in self.config.taps.iter().filter(|tap| tap.path.as_ref() == Some(log) || tap::has(tap, log)) {
             let why = format!("writes where access-log does, {}: give it a path of its own", log.display());
             self.mistakes.push(Mistake { given: mistake_at(&tap.place, "tap"), why });
         }

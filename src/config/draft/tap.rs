@@ -108,7 +108,7 @@ pub(super) fn clash(one: &TapSettings, other: &TapSettings) -> bool {
     match (&one.path, &other.path) {
         (Some(path), Some(again)) => {
             let is_same = path == again && (one.form.words().0 == other.form.words().0 || !is_folder(path));
-            is_same || written(one) == written(other)
+            is_same || has(one, again) || has(other, path)
         }
         // lines can stand between lines, packets cannot
         (None, None) => pair.iter().any(|tap| tap.form == TapForm::Pcapng),
@@ -116,11 +116,11 @@ pub(super) fn clash(one: &TapSettings, other: &TapSettings) -> bool {
     }
 }
 
-/// The file of a tap that has but one, or the folder of its captures.
-pub(super) fn written(tap: &TapSettings) -> Option<PathBuf> {
-    let path = tap.path.as_deref()?;
-    let name = tap.form.file_name().filter(|_| is_folder(path));
-    Some(name.map_or(path.to_owned(), |name| path.join(name)))
+/// Whether this is a tap's file in its folder. The disk is asked only where the names agree: a file system whose server
+/// is gone does not answer.
+pub(super) fn has(tap: &TapSettings, file: &Path) -> bool {
+    let (Some(path), Some(name)) = (&tap.path, tap.form.file_name()) else { return false };
+    path.join(name) == file && is_folder(path)
 }
 
 fn is_folder(path: &Path) -> bool {
