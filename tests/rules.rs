@@ -8,6 +8,8 @@ mod life;
 #[expect(unreachable_pub, reason = "it is a room of its own")]
 #[path = "rules/net.rs"]
 mod net;
+#[path = "rules/sums.rs"]
+mod sums;
 
 use net::{BACKENDS, Dial, Net, Ran, SCRIPT, TOOLS, both, expect_line, last_word, without_comments};
 use std::fs::{self, File};
@@ -387,7 +389,7 @@ fn bad_arguments_are_named_and_change_nothing() {
         (&["gateway", "up", "--confirm", "1h"], "--confirm 1h"),
         (&["gateway", "down", "--confirm", "60"], "--confirm belongs to up"),
         (&["gateway", "print", "--dry-run"], "--dry-run belongs to up and down"),
-        (&["gateway", "up", "--porcelain"], "--porcelain belongs to status"),
+        (&["gateway", "up", "--porcelain"], "--porcelain belongs to status and print"),
         (&["print"], "no mode given"),
         (&["down"], "no mode given"),
         (&["local", "up", "--from", "10.0.5.0/24"], "--from belongs to gateway"),

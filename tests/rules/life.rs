@@ -468,19 +468,26 @@ fn status_counts_what_was_caught() {
         let porcelain = gateway.rules("status --porcelain").ok();
         let line = |rest: &str| format!("{}\n", rest.replace("BACKEND", label));
         let gw = "port=8443 capture=redirect backend=BACKEND";
+        // cksum(1) of the sorted words, its last five digits
+        let sum = |words: &str| {
+            let sum: u32 =
+                gateway.sh(&format!("printf '{words}' | cksum | cut -d' ' -f1")).trim().parse().expect("a sum");
+            format!("{:05}", sum % 100_000)
+        };
+        let (lan, mark) = (sum("lan0\\nwlan+\\n"), sum("104\\n"));
         let expected = [
             line(&format!(
-                "name=gw mode=gateway {gw} family=4 interfaces=lan0,wlan+ captured=3 quic=reject quic_rejected=0 dns=5353 dns_captured=2 confirm=no"
+                "name=gw mode=gateway {gw} family=4 interfaces=lan0,wlan+ captured=3 quic=reject quic_rejected=0 dns=5353 dns_captured=2 sums={lan},-,-,-,-,-,-,- confirm=no"
             )),
             line(&format!(
-                "name=gw mode=gateway {gw} family=6 interfaces=lan0,wlan+ captured=1 quic=reject quic_rejected=1 dns=5353 dns_captured=0 confirm=no"
+                "name=gw mode=gateway {gw} family=6 interfaces=lan0,wlan+ captured=1 quic=reject quic_rejected=1 dns=5353 dns_captured=0 sums={lan},-,-,-,-,-,-,- confirm=no"
             )),
-            line(
-                "name=me mode=local port=9000 capture=redirect backend=BACKEND family=4 interfaces=all captured=0 quic=leave quic_rejected=0 dns=no dns_captured=0 confirm=no",
-            ),
-            line(
-                "name=me mode=local port=9000 capture=redirect backend=BACKEND family=6 interfaces=all captured=0 quic=leave quic_rejected=0 dns=no dns_captured=0 confirm=no",
-            ),
+            line(&format!(
+                "name=me mode=local port=9000 capture=redirect backend=BACKEND family=4 interfaces=all captured=0 quic=leave quic_rejected=0 dns=no dns_captured=0 sums=-,-,-,-,-,-,{mark},- confirm=no",
+            )),
+            line(&format!(
+                "name=me mode=local port=9000 capture=redirect backend=BACKEND family=6 interfaces=all captured=0 quic=leave quic_rejected=0 dns=no dns_captured=0 sums=-,-,-,-,-,-,{mark},- confirm=no",
+            )),
         ];
         assert_eq!(porcelain.stdout, expected.concat());
         assert_eq!(porcelain.stderr, "");

@@ -58,10 +58,10 @@ impl<'a> Case<'a> {
         self.loaded.iter().filter(by_hand).collect()
     }
 
-    /// Whether somebody's own rules hand over IPv4, beside those of handyproxy-rules.
-    pub(super) fn catches_four_by_hand(&self) -> bool {
-        let is_four = |rule: &Rule| !rule.is_six || rule.tool == "nft";
-        self.loaded.iter().any(|rule| is_four(rule) && !rule.is_of_tool() && rule.leads_to(self.config.local_port))
+    /// Whether somebody's own rules hand over a family, IPv6 or IPv4, beside those of handyproxy-rules.
+    pub(super) fn catches_by_hand(&self, six: bool) -> bool {
+        let is_of = |rule: &Rule| rule.is_six == six || rule.tool == "nft";
+        self.loaded.iter().any(|rule| is_of(rule) && !rule.is_of_tool() && rule.leads_to(self.config.local_port))
     }
 
     /// Whether connections of this machine are captured.
