@@ -58,11 +58,18 @@ fn present(case: &Case) -> Vec<Finding> {
             vec![Finding::fail("rules", seen, "install handyproxy-rules, or see handyproxy(8) for rules by hand")]
         }
         (Status::Up(others), _) => {
-            let names: Vec<&str> = others.iter().map(|line| line.get("name")).collect();
-            let others = if names.is_empty() { String::new() } else { format!(" (up are: {})", names.join(", ")) };
-            vec![Finding::fail("rules", format!("nothing hands connections to port {port}{others}"), case.rules_up())]
+            let seen = format!("nothing hands connections to port {port}{}", up_are(others));
+            vec![Finding::fail("rules", seen, case.rules_up())]
         }
     }
+}
+
+/// The instances of these lines, each once.
+fn up_are(lines: &[Line]) -> String {
+    let mut names: Vec<&str> = lines.iter().map(|line| line.get("name")).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() { String::new() } else { format!(" (up are: {})", names.join(", ")) }
 }
 
 /// Whether IPv4 is caught, where it is wanted; what is known of IPv6 is said elsewhere.
@@ -288,6 +295,13 @@ mod tests {
             let (family, from) = (words(family), words(from));
             assert_eq!((wants_four(&family, &from), wants_six(&family, &from)), (four, six), "{family:?} {from:?}");
         }
+    }
+
+    #[test]
+    fn each_other_instance_is_named_once() {
+        let lines = [line("name=socks"), line("name=all"), line("name=socks family=6")];
+        assert_eq!(up_are(&lines), " (up are: all, socks)");
+        assert_eq!(up_are(&[]), "");
     }
 
     #[test]
