@@ -18,6 +18,7 @@ mod names;
 mod places;
 mod policy;
 mod rules;
+mod same;
 mod status;
 mod upstream;
 mod way;

@@ -74,6 +74,12 @@ fn tool() -> Command {
 }
 
 fn failed(error: &std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return format!(
+            "rules: run {TOOL}: it is not in PATH: the package installs it; \
+             in the source it is iptables/{TOOL}, to be put into /usr/local/sbin"
+        );
+    }
     format!("rules: run {TOOL}: {error}")
 }
 
@@ -110,6 +116,14 @@ mod tests {
     fn what_is_loaded_is_read_off_the_status() {
         let status = "name=x mode=gateway port=1 family=4 captured=0\nname=x mode=local port=1 family=6\nodd\n";
         assert_eq!(loaded(status), [("gateway", "4"), ("local", "6")]);
+    }
+
+    #[test]
+    fn whoever_lacks_the_tool_hears_where_it_comes_from() {
+        let missing = Command::new("no-such-tool-anywhere").status().expect_err("there is none");
+        let told = failed(&missing);
+        assert!(told.contains("iptables/handyproxy-rules, to be put into /usr/local/sbin"), "{told}");
+        assert!(!failed(&std::io::ErrorKind::PermissionDenied.into()).contains("source"));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::{Folder, PROGRAM, output, said, succeeds};
+use super::{Folder, PROGRAM, RULES, output, said, succeeds};
 
 /// Where documents keep such files.
 const HOME: &str = "/etc/handyproxy/";
@@ -75,6 +75,22 @@ impl Examples {
         command.args(["-n", "-m", "sh", "-c", r#"mount --bind hosts /etc/hosts && exec "$0" "$@""#, PROGRAM]);
         command.args(words.iter().map(|word| self.found(word)));
         output(command.current_dir(&self.folder.0).env_remove("CREDENTIALS_DIRECTORY"))
+    }
+
+    /// What doctor says of a file whose rules were loaded in a network of their own.
+    pub(super) fn examined_with_rules(&self, name: &str) -> String {
+        self.folder.write("hosts", HOSTS);
+        let tool = self.path("handyproxy-rules");
+        if !tool.exists() {
+            symlink(fs::canonicalize(RULES).expect("it is there"), &tool).expect("our own folder");
+        }
+        let script = r#"mount --bind hosts /etc/hosts; mount -t tmpfs tmpfs /run; ip link set lo up
+            { cat /etc/passwd; echo handyproxy:x:990:990::/:/bin/false; } >users; mount --bind users /etc/passwd
+            PATH=$PWD:$PATH; "$0" rules up -config "$1" >&2 && "$0" doctor -no-net -config "$1" || :"#;
+        let mut command = Command::new("unshare");
+        command.args(["-n", "-m", "sh", "-c", script, PROGRAM, name]);
+        let output = output(command.current_dir(&self.folder.0).env_remove("CREDENTIALS_DIRECTORY"));
+        said(&output.stdout) + &said(&output.stderr)
     }
 
     /// The same, and it succeeds; what it printed.

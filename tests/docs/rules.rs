@@ -92,6 +92,21 @@ fn the_keys_of_rules_have_the_defaults_of_the_tool() {
     assert!(count > 1, "{count} defaults");
 }
 
+/// Doctor finds what a file has loaded to be what it says, whatever it says.
+#[test]
+fn the_rules_of_every_file_of_the_pages_match_it() {
+    let mut count = 0;
+    for page in [super::man::MAN, super::conf::MAN] {
+        let examples = Examples::of(&Page::read(page).blocks());
+        for name in examples.names().iter().filter(|name| examples.text(name).contains("\n[rules]")) {
+            let told = examples.examined_with_rules(name);
+            assert!(told.contains("rules-match: all that is loaded is as the settings say"), "{page}: {name}: {told}");
+            count += 1;
+        }
+    }
+    assert!(count > 3, "{count} files with rules");
+}
+
 fn usage() -> String {
     let output = output(Command::new(RULES).arg("--help"));
     assert!(output.status.success());

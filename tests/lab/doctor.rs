@@ -6,6 +6,7 @@ mod machine;
 mod places;
 mod proxies;
 mod proxy;
+mod same;
 mod stage;
 
 use std::process::{Command, Stdio};

@@ -181,6 +181,38 @@ fn a_foreign_chain_of_our_name_is_refused() {
     }
 }
 
+/// As after `iptables -t nat -F`, where somebody's own rule is added before we are asked.
+#[test]
+fn rules_of_others_that_use_an_emptied_chain_are_named() {
+    for (variant, backend) in [("nft", "iptables"), ("legacy", "auto")] {
+        let net = Net::new(variant);
+        let nothing = net.what_counts();
+        net.rules(&format!("gateway up --name gw --backend {backend}")).ok();
+        net.sh("iptables -w -t nat -F; iptables -w -t nat -A PREROUTING -p tcp --dport 99 -j HANDYPROXY_GW_gw");
+        let before = net.what_counts();
+        let named = |ran: &Ran| {
+            ran.says("these rules are not ours, but use our chain HANDYPROXY_GW_gw in the IPv4 nat table");
+            ran.says("-A PREROUTING -p tcp -m tcp --dport 99 -j HANDYPROXY_GW_gw");
+            assert!(!ran.stderr.contains("another --name"), "{}", ran.stderr);
+        };
+        let up = net.rules("gateway up --name gw").exits(1);
+        named(&up);
+        up.says("nothing was changed");
+        assert_eq!(net.what_counts(), before);
+        net.rules("gateway down --name gw --dry-run").exits(1);
+        assert_eq!(net.what_counts(), before);
+        for down in ["gateway down", "down"] {
+            named(&net.rules(&format!("{down} --name gw")).exits(1));
+            let left = net.what_counts();
+            assert_eq!(left.matches("HANDYPROXY_GW_gw").count(), 1, "the other's rule alone: {left}");
+        }
+        net.sh("iptables -w -t nat -D PREROUTING -p tcp --dport 99 -j HANDYPROXY_GW_gw");
+        net.rules("down --name gw").ok().silent();
+        assert_eq!(net.what_counts(), nothing);
+        assert!(!net.everything().contains("HANDYPROXY"), "{}", net.everything());
+    }
+}
+
 #[test]
 fn a_foreign_table_of_our_name_is_refused() {
     for content in [
@@ -468,19 +500,26 @@ fn status_counts_what_was_caught() {
         let porcelain = gateway.rules("status --porcelain").ok();
         let line = |rest: &str| format!("{}\n", rest.replace("BACKEND", label));
         let gw = "port=8443 capture=redirect backend=BACKEND";
+        // cksum(1) of the sorted words, its last five digits
+        let sum = |words: &str| {
+            let sum: u32 =
+                gateway.sh(&format!("printf '{words}' | cksum | cut -d' ' -f1")).trim().parse().expect("a sum");
+            format!("{:05}", sum % 100_000)
+        };
+        let (lan, mark) = (sum("lan0\\nwlan+\\n"), sum("104\\n"));
         let expected = [
             line(&format!(
-                "name=gw mode=gateway {gw} family=4 interfaces=lan0,wlan+ captured=3 quic=reject quic_rejected=0 dns=5353 dns_captured=2 confirm=no"
+                "name=gw mode=gateway {gw} family=4 interfaces=lan0,wlan+ captured=3 quic=reject quic_rejected=0 dns=5353 dns_captured=2 sums={lan},-,-,-,-,-,-,- confirm=no"
             )),
             line(&format!(
-                "name=gw mode=gateway {gw} family=6 interfaces=lan0,wlan+ captured=1 quic=reject quic_rejected=1 dns=5353 dns_captured=0 confirm=no"
+                "name=gw mode=gateway {gw} family=6 interfaces=lan0,wlan+ captured=1 quic=reject quic_rejected=1 dns=5353 dns_captured=0 sums={lan},-,-,-,-,-,-,- confirm=no"
             )),
-            line(
-                "name=me mode=local port=9000 capture=redirect backend=BACKEND family=4 interfaces=all captured=0 quic=leave quic_rejected=0 dns=no dns_captured=0 confirm=no",
-            ),
-            line(
-                "name=me mode=local port=9000 capture=redirect backend=BACKEND family=6 interfaces=all captured=0 quic=leave quic_rejected=0 dns=no dns_captured=0 confirm=no",
-            ),
+            line(&format!(
+                "name=me mode=local port=9000 capture=redirect backend=BACKEND family=4 interfaces=all captured=0 quic=leave quic_rejected=0 dns=no dns_captured=0 sums=-,-,-,-,-,-,{mark},- confirm=no",
+            )),
+            line(&format!(
+                "name=me mode=local port=9000 capture=redirect backend=BACKEND family=6 interfaces=all captured=0 quic=leave quic_rejected=0 dns=no dns_captured=0 sums=-,-,-,-,-,-,{mark},- confirm=no",
+            )),
         ];
         assert_eq!(porcelain.stdout, expected.concat());
         assert_eq!(porcelain.stderr, "");

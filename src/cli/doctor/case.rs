@@ -58,9 +58,10 @@ impl<'a> Case<'a> {
         self.loaded.iter().filter(by_hand).collect()
     }
 
-    /// Whether somebody's own rules hand over IPv4, beside those of handyproxy-rules.
-    pub(super) fn catches_four_by_hand(&self) -> bool {
-        self.loaded.iter().any(|rule| rule.is_four && !rule.is_of_tool() && rule.leads_to(self.config.local_port))
+    /// Whether somebody's own rules hand over a family, IPv6 or IPv4, beside those of handyproxy-rules.
+    pub(super) fn catches_by_hand(&self, six: bool) -> bool {
+        let is_of = |rule: &Rule| if six { rule.is_six } else { rule.is_four };
+        self.loaded.iter().any(|rule| is_of(rule) && !rule.is_of_tool() && rule.leads_to(self.config.local_port))
     }
 
     /// Whether connections of this machine are captured.

@@ -1,11 +1,12 @@
 //! Whether netfilter hands connections over, as the settings say, and whether any came.
 
 use super::case::Case;
-use super::finding::Finding;
+use super::finding::{self, Finding};
 use super::interfaces::is_for;
 use super::loaded::Rule;
 use super::machine;
-use super::status::{self, Line, Status};
+use super::same;
+use super::status::{Line, Status};
 
 /// Everything about the rules but loops, which are another matter.
 pub(super) fn check(case: &Case) -> Vec<Finding> {
@@ -14,16 +15,18 @@ pub(super) fn check(case: &Case) -> Vec<Finding> {
         findings.extend(made_by_hand(case));
         return findings;
     }
-    findings.push(same(case));
-    findings.extend(confirm(case));
-    findings.push(captured(case.lines.iter().map(|line| line.count("captured")).sum()));
-    findings.extend(quic(case));
     let interfaces: Option<Vec<&str>> = case.lines.iter().try_fold(Vec::new(), |mut all, line| {
         all.extend(line.interfaces()?);
         Some(all)
     });
-    let captured = case.lines.iter().any(Line::is_six);
-    findings.extend(ipv6(captured, interfaces.as_deref(), case));
+    let captured_six = case.lines.iter().any(Line::is_six);
+    let six = ipv6(captured_six, interfaces.as_deref(), case);
+    let is_bad = |finding: &Finding| matches!(finding.status, finding::Status::Warn | finding::Status::Fail);
+    findings.push(same::check(case, [findings.iter().any(is_bad), six.iter().any(is_bad)]));
+    findings.extend(confirm(case));
+    findings.push(captured(case.lines.iter().map(|line| line.count("captured")).sum()));
+    findings.extend(quic(case));
+    findings.extend(six);
     findings
 }
 
@@ -56,11 +59,18 @@ fn present(case: &Case) -> Vec<Finding> {
             vec![Finding::fail("rules", seen, "install handyproxy-rules, or see handyproxy(8) for rules by hand")]
         }
         (Status::Up(others), _) => {
-            let names: Vec<&str> = others.iter().map(|line| line.get("name")).collect();
-            let others = if names.is_empty() { String::new() } else { format!(" (up are: {})", names.join(", ")) };
-            vec![Finding::fail("rules", format!("nothing hands connections to port {port}{others}"), case.rules_up())]
+            let seen = format!("nothing hands connections to port {port}{}", up_are(others));
+            vec![Finding::fail("rules", seen, case.rules_up())]
         }
     }
+}
+
+/// The instances of these lines, each once.
+fn up_are(lines: &[Line]) -> String {
+    let mut names: Vec<&str> = lines.iter().map(|line| line.get("name")).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() { String::new() } else { format!(" (up are: {})", names.join(", ")) }
 }
 
 /// Whether IPv4 is caught, where it is wanted; what is known of IPv6 is said elsewhere.
@@ -69,7 +79,7 @@ fn four(up: &str, case: &Case) -> Finding {
         Some(rules) => wants_four(rules.values("family"), rules.values("from")),
         None => has_remains(case),
     };
-    if !wanted || case.lines.iter().any(|line| !line.is_six()) || case.catches_four_by_hand() {
+    if !wanted || case.lines.iter().any(|line| !line.is_six()) || case.catches_by_hand(false) {
         return Finding::ok("rules", up);
     }
     let forwards = machine::is_on("/proc/sys/net/ipv4/ip_forward");
@@ -115,29 +125,6 @@ fn made_by_hand(case: &Case) -> Vec<Finding> {
     });
     findings.extend(ipv6(rules.iter().any(|rule| rule.is_six), None, case));
     findings
-}
-
-fn same(case: &Case) -> Finding {
-    let mut differences: Vec<String> =
-        case.lines.iter().flat_map(|line| status::differences(line, case.config)).collect();
-    differences.sort();
-    differences.dedup();
-    if differences.is_empty() {
-        return Finding::ok("rules-match", "mode, port, capture, interfaces, quic and dns are as the settings say");
-    }
-    if let Some((port, pid)) = case.outdated() {
-        differences.push(format!("the daemon (process {pid}) has older settings too, and listens on port {port}"));
-    }
-    // `up` exchanges rules of its own mode, and leaves those of the other one
-    let wanted = case.config.rules.as_ref().map(|rules| rules.mode.word());
-    let other = case.lines.iter().find(|line| wanted.is_some_and(|mode| line.get("mode") != mode));
-    let fix = match other {
-        Some(line) => {
-            format!("handyproxy-rules {} down --name {}, then {}", line.get("mode"), line.get("name"), case.rules_up())
-        }
-        None => case.rules_up(),
-    };
-    Finding::fail("rules-match", differences.join("; "), fix)
 }
 
 fn confirm(case: &Case) -> Option<Finding> {
@@ -302,6 +289,13 @@ mod tests {
             let (family, from) = (words(family), words(from));
             assert_eq!((wants_four(&family, &from), wants_six(&family, &from)), (four, six), "{family:?} {from:?}");
         }
+    }
+
+    #[test]
+    fn each_other_instance_is_named_once() {
+        let lines = [line("name=socks"), line("name=all"), line("name=socks family=6")];
+        assert_eq!(up_are(&lines), " (up are: all, socks)");
+        assert_eq!(up_are(&[]), "");
     }
 
     #[test]

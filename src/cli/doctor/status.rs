@@ -1,9 +1,9 @@
 //! What `handyproxy-rules status --porcelain` says: one line of `key=value` for each instance and family.
 
 use super::super::tool::{self, Ran};
-use crate::config::{Capture, Config};
 
-const TOOL: &str = "handyproxy-rules";
+/// Who is asked.
+pub(super) const TOOL: &str = "handyproxy-rules";
 /// Its exit status where nothing is up.
 const NOTHING: i32 = 3;
 
@@ -72,7 +72,8 @@ pub(super) fn ask() -> Status {
     }
 }
 
-fn lines(text: &str) -> Vec<Line> {
+/// Lines of it, as they are printed.
+pub(super) fn lines(text: &str) -> Vec<Line> {
     text.lines().map(Line::parse).filter(|line| !line.get("port").is_empty()).collect()
 }
 
@@ -84,37 +85,6 @@ pub(super) fn of_instance(lines: &[Line], name: Option<&str>, port: u16) -> Vec<
     if named.is_empty() { of("port", &port.to_string()) } else { named }
 }
 
-/// In which ways a line is not what the settings say: `port 8043, the file says 8044`.
-pub(super) fn differences(line: &Line, config: &Config) -> Vec<String> {
-    let mut wanted = vec![("port", config.local_port.to_string())];
-    let tproxy = config.capture == Capture::Tproxy;
-    wanted.push(("capture", if tproxy { "tproxy" } else { "redirect" }.to_owned()));
-    if let Some(rules) = &config.rules {
-        wanted.push(("mode", rules.mode.word().to_owned()));
-        wanted.push(("quic", rules.values("quic").first().map_or("reject", String::as_str).to_owned()));
-        let dns = config.dns.as_ref().filter(|_| rules.is_on("dns")).and_then(|dns| dns.listen.first());
-        wanted.push(("dns", dns.map_or("no".to_owned(), |addr| addr.port().to_string())));
-        if !line.is_local() {
-            let names = rules.values("interfaces");
-            wanted.push(("interfaces", if names.is_empty() { "all".to_owned() } else { names.join(",") }));
-        }
-    }
-    let differs = |(key, wanted): &(&str, String)| {
-        let is = line.get(key);
-        // what somebody took away was as the file says, and is found missing elsewhere
-        let lost = *key == "quic" && is == "missing" && wanted == "reject";
-        let same = is == wanted || lost || (*key == "interfaces" && sorted(is) == sorted(wanted));
-        (!same).then(|| format!("{key} {is}, and the settings say {wanted}"))
-    };
-    wanted.iter().filter_map(differs).collect()
-}
-
-fn sorted(names: &str) -> Vec<&str> {
-    let mut names: Vec<&str> = names.split(',').collect();
-    names.sort_unstable();
-    names
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -122,7 +92,7 @@ pub(super) mod tests {
     /// A line as the tool writes it, with other values for some keys.
     pub(in super::super) fn line(changes: &str) -> Line {
         let usual = "name=gateway mode=gateway port=8443 capture=redirect backend=nft family=4 interfaces=lan \
-                     captured=12 quic=reject quic_rejected=4 dns=no dns_captured=0 confirm=no";
+                     captured=12 quic=reject quic_rejected=4 dns=no dns_captured=0 sums=unknown confirm=no";
         let changes = Line::parse(changes);
         let mut line = Line::parse(usual);
         for (key, value) in &mut line.words {
@@ -140,13 +110,5 @@ pub(super) mod tests {
         assert_eq!(of_instance(&all, None, 8443), [line("")]);
         assert_eq!(of_instance(&all, Some("renamed"), 8443), [line("")]);
         assert_eq!(of_instance(&all, Some("renamed"), 1), []);
-    }
-
-    #[test]
-    fn what_is_loaded_is_compared_with_what_is_said() {
-        let config = Config::default();
-        assert_eq!(differences(&line("mode=local quic=leave"), &config), [""; 0], "nothing is said of rules");
-        let wrong = differences(&line("port=1 capture=tproxy"), &config);
-        assert_eq!(wrong, ["port 1, and the settings say 8443", "capture tproxy, and the settings say redirect"]);
     }
 }

@@ -156,8 +156,10 @@ fn rules_that_are_meant_for_ipv6_alone_are_well() {
     stage.write(&changed("", "from = ['fd10:1::/64']"));
     stage.rules("up");
     stage.examine("").is_well();
+    stage.write(&changed("", "family = '6'"));
+    stage.rules("up");
     stage.write(&Stage::settings());
-    stage.examine("").names(&["FAIL rules"], "handyproxy rules up -config");
+    stage.examine("").names(&["FAIL rules", "FAIL rules-match"], "handyproxy rules up -config");
     stage.sh(&format!("iptables -w -t nat -A PREROUTING -i lan -p tcp -j REDIRECT --to-ports {PORT}"));
     stage.examine("").is_well();
 }
@@ -180,7 +182,7 @@ fn rules_for_this_machine_must_leave_our_own_mark_alone() {
             assert!(told.of("rules")[0].seen.contains("local IPv4"), "{}", told.text);
             assert!(told.of("loop")[0].seen.contains("mark 0x68"), "{}", told.text);
             assert_eq!(told.of("connect-443")[0].status, "ok", "{}", told.text);
-            stage.examine("-mark 7").names(&["FAIL loop"], "handyproxy rules up");
+            stage.examine("-mark 7").names(&["FAIL rules-match", "FAIL loop"], "handyproxy rules up");
             // the daemon sets no mark without the right to do so
             let less = format!(
                 "--bounding-set -net_admin,-net_raw {} -config {}",

@@ -60,7 +60,11 @@ fn a_proxy_that_cannot_be_reached_is_named() {
         ),
         (
             "dns is set and nobody answers",
-            |stage| stage.examine("-dns 127.0.0.1:5399"),
+            |stage| {
+                stage.write(&format!("dns = ['127.0.0.1:5399']\n{}", Stage::settings()));
+                stage.rules("up");
+                stage.examine("")
+            },
             &["FAIL client-dns"],
             "handyproxy -config",
         ),
