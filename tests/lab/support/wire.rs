@@ -35,8 +35,8 @@ pub enum Ending {
 pub struct Wire {
     stream: TcpStream,
     who: &'static str,
-    /// connect(2) has told of a reset already, and the socket does not tell again.
-    reset_early: bool,
+    /// Another call than read(2) has told of a reset, and the socket does not tell again.
+    was_reset: bool,
 }
 
 impl Netns {
@@ -54,12 +54,11 @@ impl Netns {
     /// Connects from one of its addresses.
     pub fn connect_from(&self, from: IpAddr, to: SocketAddr) -> Wire {
         let connected = self.bound(from, to).and_then(|socket| {
-            let reset_early = match socket.connect_timeout(&to.into(), PATIENCE) {
-                // a SYN that is answered so would have been refused
-                Err(why) if why.kind() == ErrorKind::ConnectionReset => true,
-                other => other.map(|()| false)?,
-            };
-            Ok(Wire { reset_early, ..Wire::new(socket.into(), "client") })
+            let told = socket.connect_timeout(&to.into(), PATIENCE);
+            // a SYN that is answered so would have been refused
+            let was_reset = is_reset(&told);
+            if was_reset { Ok(()) } else { told }?;
+            Ok(Wire { was_reset, ..Wire::new(socket.into(), "client") })
         });
         connected.unwrap_or_else(|why| panic!("client: connect from {from} to {to}: {why}"))
     }
@@ -88,7 +87,7 @@ impl Wire {
             .set_nodelay(true)
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
             .expect("options of a new socket");
-        Self { stream, who, reset_early: false }
+        Self { stream, who, was_reset: false }
     }
 
     /// Sends bytes.
@@ -99,7 +98,9 @@ impl Wire {
 
     /// Sends bytes to a peer that may have gone.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        let sent = self.stream.write_all(bytes.as_ref());
+        self.was_reset |= is_reset(&sent);
+        sent
     }
 
     /// Receives exactly these bytes.
@@ -215,7 +216,10 @@ impl Wire {
                     taken += n;
                     last = Instant::now();
                 }
-                Err(_) => thread::sleep(Duration::from_millis(2)),
+                told => {
+                    self.was_reset |= is_reset(&told);
+                    thread::sleep(Duration::from_millis(2));
+                }
             }
             assert!(taken < 1 << 30, "{}: a gigabyte was taken", self.who);
         }
@@ -267,15 +271,14 @@ impl Wire {
         // zero would mean to wait for ever
         let left = left.max(Duration::from_millis(1));
         self.stream.set_read_timeout(Some(left))?;
-        if self.reset_early {
-            return Err(ErrorKind::ConnectionReset.into());
-        }
         loop {
             match self.stream.read(buffer) {
                 Err(why) if why.kind() == ErrorKind::Interrupted => {}
                 Err(why) if why.kind() == ErrorKind::WouldBlock => {
                     return Err(ErrorKind::TimedOut.into());
                 }
+                // what had come before it is read first
+                Ok(0) if self.was_reset && !buffer.is_empty() => return Err(ErrorKind::ConnectionReset.into()),
                 other => return other,
             }
         }
@@ -303,6 +306,10 @@ pub(super) fn readable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
             Err(why) => panic!("poll: {why}"),
         }
     }
+}
+
+fn is_reset<T>(told: &io::Result<T>) -> bool {
+    told.as_ref().is_err_and(|why| why.kind() == ErrorKind::ConnectionReset)
 }
 
 /// The beginning of some bytes, for a message.
