@@ -603,6 +603,12 @@ fn status_tells_only_what_is_in_force() {
     }
 }
 
+/// What the status says of a key, of each family.
+fn told(net: &Net, key: &str) -> Vec<String> {
+    let status = net.rules("status --porcelain").ok().stdout;
+    status.lines().map(|line| value(line, key).to_owned()).collect()
+}
+
 /// As after `iptables -F FORWARD`: browsers go past the proxy, though TCP is caught as before.
 #[test]
 fn status_tells_that_nothing_refuses_quic_any_more() {
@@ -616,10 +622,7 @@ fn status_tells_that_nothing_refuses_quic_any_more() {
         ("nft", "nft", "nft delete chain inet handyproxy-8443 gateway4_filter"),
     ];
     for (variant, backend, breaks) in legs {
-        let quic = |net: &Net| {
-            let status = net.rules("status --porcelain").ok().stdout;
-            status.lines().map(|line| value(line, "quic").to_owned()).collect::<Vec<_>>()
-        };
+        let quic = |net: &Net| told(net, "quic");
         for options in ["", "--dports 80,400-500", "--capture tproxy"] {
             let net = Net::new(variant);
             net.rules(&format!("gateway up --backend {backend} {options}")).ok();
@@ -649,10 +652,7 @@ fn status_tells_that_nothing_catches_dns_any_more() {
     ];
     for (variant, backend, breaks) in legs {
         let net = Net::new(variant);
-        let dns = || {
-            let status = net.rules("status --porcelain").ok().stdout;
-            status.lines().map(|line| value(line, "dns").to_owned()).collect::<Vec<_>>()
-        };
+        let dns = || told(&net, "dns");
         let up = format!("gateway up --backend {backend} --capture tproxy --dns 5353");
         net.rules(&up).ok();
         assert_eq!(dns(), ["5353", "5353"], "{breaks}");
